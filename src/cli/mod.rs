@@ -1,0 +1,77 @@
+//! Floor 8: the command line. One file a command, each with its `Args` and its `run`.
+//!
+//! `ui` is the only printer and `exit` holds the codes. What several commands share (which manifest,
+//! which running network) is in [`Global`].
+
+pub mod exit;
+pub mod ui;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Outcome};
+
+/// Orchestrates ZeroMQ networks: one manifest, a compiler, a runner.
+#[derive(Debug, Parser)]
+#[command(
+    name = "zmqnet",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that stand before or after the verb.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Global {
+    /// The manifest. Default: `$ZMQNET_FILE`, `$PEERS_PATH`, then `./topology.yaml`, `./topology.yml`,
+    /// `./topology.json`, `./zmqnet.yaml`, `./peers.json`.
+    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// The same, under ZMQ Net's name.
+    #[arg(short = 'p', long = "peers", value_name = "FILE", global = true)]
+    pub peers: Option<PathBuf>,
+    /// The running network to talk to.
+    #[arg(short = 'T', long = "topology", value_name = "NAME", global = true)]
+    pub topology: Option<String>,
+}
+
+/// One variant a command: `Variant(command::Args)`, its doc is the help line.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(self, _global: &Global) -> Outcome {
+        match self {}
+    }
+}
+
+/// Runs the command line and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are what was asked for; everything else is a usage error.
+            drop(error.print());
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Done.into()
+            };
+        }
+    };
+    match cli.command.run(&cli.global) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            ui::failure(&failure);
+            failure.exit.into()
+        }
+    }
+}

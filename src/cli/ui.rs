@@ -1,0 +1,82 @@
+//! The only printer: data goes to stdout, talk goes to stderr.
+//!
+//! A reader that went away (`| head`) is the end of the command, never a panic. Colours are left to
+//! `anstream`, which drops them for pipes, `NO_COLOR` and `TERM=dumb`.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+
+/// How a command reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+}
+
+/// The option of every command that reports.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct FormatArgs {
+    /// How to report.
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// Prints one line of data.
+pub fn data(line: impl std::fmt::Display) {
+    finish(writeln!(anstream::stdout(), "{line}"));
+}
+
+/// Prints data as it is, without a newline.
+pub fn raw(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    finish(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+}
+
+/// Prints one line of talk. A closed stderr is nobody's fault, so it is not reported.
+pub fn talk(line: impl std::fmt::Display) {
+    drop(writeln!(anstream::stderr(), "{line}"));
+}
+
+/// Prints a value as one JSON or YAML document.
+pub fn document<T: Serialize>(format: Format, value: &T) {
+    let text = match format {
+        Format::Yaml => serde_yaml::to_string(value).expect("our reports have only text keys"),
+        Format::Table | Format::Json => {
+            let mut text =
+                serde_json::to_string_pretty(value).expect("our reports have only text keys");
+            text.push('\n');
+            text
+        }
+    };
+    raw(text.as_bytes());
+}
+
+/// Prints how a command failed.
+pub fn failure(failure: &Failure) {
+    if !failure.message.is_empty() {
+        talk(format_args!("zmqnet: {}", failure.message));
+    }
+    if let Some(help) = &failure.help {
+        talk(format_args!("  help: {help}"));
+    }
+}
+
+/// Ends the process where stdout's reader has gone; any other write error is a failure.
+fn finish(result: io::Result<()>) {
+    let Err(error) = result else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(Exit::Done as i32);
+    }
+    talk(format_args!(
+        "zmqnet: cannot write to standard output: {error}"
+    ));
+    std::process::exit(Exit::Failed as i32);
+}

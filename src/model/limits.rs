@@ -1,0 +1,62 @@
+//! Every bound of zmqnet in one place: what a peer may send, what a queue may hold, how large a
+//! file may be. A limit is checked before memory is taken.
+
+/// Bounds of what people write.
+pub mod source {
+    /// The largest manifest, in bytes.
+    pub const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
+    /// The deepest nesting of a manifest.
+    pub const DEPTH_MAX: usize = 64;
+    /// The most values one manifest may hold after its aliases are resolved.
+    pub const VALUES_MAX: usize = 1_000_000;
+    /// The most faults one run reports; further ones are counted.
+    pub const FAULTS_MAX: usize = 100;
+    /// The most instances one topology may plan.
+    pub const INSTANCES_MAX: usize = 20_000;
+    /// The most wires one topology may plan.
+    pub const WIRES_MAX: usize = 1_000_000;
+}
+
+/// Bounds of a listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireLimits {
+    /// How long a peer may take from TCP accept to the end of its handshake, in milliseconds.
+    pub handshake_ms: u64,
+    /// Connections that have not finished their handshake; when full, the oldest is closed.
+    pub pending_max: usize,
+    /// Connections in all.
+    pub connections_max: usize,
+    /// The bytes of one message, all its parts together.
+    pub message_bytes_max: usize,
+    /// The parts of one message.
+    pub parts_max: usize,
+    /// Bytes waiting to be written to one peer; a message over it is dropped and counted.
+    pub peer_bytes_max: usize,
+}
+
+impl Default for WireLimits {
+    fn default() -> Self {
+        Self {
+            handshake_ms: 5_000,
+            pending_max: 1_024,
+            connections_max: 10_000,
+            message_bytes_max: 64 * 1024 * 1024,
+            parts_max: 64,
+            peer_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Bounds of what the runner holds.
+pub mod runner {
+    /// The largest frame between the keeper and its clients, in bytes.
+    pub const KEEPER_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Requests and events waiting for the supervisor.
+    pub const SUPERVISOR_QUEUE_MAX: usize = 1_024;
+    /// Bytes of a log shown with a failure.
+    pub const LOG_TAIL_BYTES_MAX: usize = 16 * 1024;
+    /// Lines of a log shown with a failure.
+    pub const LOG_TAIL_LINES_MAX: usize = 10;
+    /// Probe round trips kept per instance for p50 and p99.
+    pub const PROBE_SAMPLES_MAX: usize = 256;
+}

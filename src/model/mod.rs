@@ -1,0 +1,11 @@
+//! Floor 0: the words every other floor speaks.
+//!
+//! Names, endpoints, socket types, quantities, policies and limits. Nothing here reads a file, a
+//! clock or the environment, and nothing here imports another floor.
+
+pub mod endpoint;
+pub mod limits;
+pub mod name;
+pub mod policy;
+pub mod quantity;
+pub mod socket;

@@ -1,0 +1,439 @@
+//! Durations, sizes, ranges, rates and percentages: how they are written, read and printed.
+//!
+//! Each type has one text form, one pattern (what editors check) and one parser (what `check`
+//! trusts); a test holds the two together.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration as StdDuration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Why a text is no quantity: what was expected instead, with an example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuantityError {
+    /// What belongs here, such as ``a duration such as `500ms` ``.
+    pub expected: &'static str,
+}
+
+impl fmt::Display for QuantityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}", self.expected)
+    }
+}
+
+impl std::error::Error for QuantityError {}
+
+/// A length of time: `500ms`, `2s`, `1m30s`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Duration(StdDuration);
+
+/// An amount of bytes: `1000B`, `1KB` (1,000), `1KiB` (1,024), `10MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Size(pub u64);
+
+/// A share: `25%`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Percent(pub f64);
+
+/// A range of counts, both ends included: `2..8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CountRange {
+    /// The smallest count.
+    pub min: u32,
+    /// The largest count.
+    pub max: u32,
+}
+
+/// A range of TCP ports, both ends included: `7000..7999`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// The last port.
+    pub last: u16,
+}
+
+/// A range of durations: `200ms..30s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DurationRange {
+    /// The shortest.
+    pub min: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+/// A count in a period: `5/1m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rate {
+    /// How often.
+    pub count: u32,
+    /// In how long.
+    pub period: Duration,
+}
+
+const DURATION_UNITS: [(&str, u64); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("ms", 1_000_000),
+    ("m", 60_000_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+    ("s", 1_000_000_000),
+];
+
+const SIZE_UNITS: [(&str, u64); 9] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("B", 1),
+];
+
+impl Duration {
+    /// A duration of whole milliseconds.
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(StdDuration::from_millis(ms))
+    }
+
+    /// The duration as the standard library's.
+    pub const fn as_std(self) -> StdDuration {
+        self.0
+    }
+
+    /// Whole milliseconds, rounded down.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl From<StdDuration> for Duration {
+    fn from(std: StdDuration) -> Self {
+        Self(std)
+    }
+}
+
+/// Reads `number unit` pairs such as `1m30s` or `1.5h` into nanoseconds, as Go does, plus days.
+fn parse_duration(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
+    let mut rest = text;
+    let mut nanos: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let (unit, scale) = DURATION_UNITS.iter().find(|(unit, _)| {
+            tail.strip_prefix(unit)
+                .is_some_and(|t| t.is_empty() || t.starts_with(|c: char| c.is_ascii_digit()))
+        })?;
+        nanos = nanos.checked_add(scaled(number, *scale)?)?;
+        rest = &tail[unit.len()..];
+    }
+    (!text.is_empty()).then_some(nanos)
+}
+
+/// `number x scale`, where `number` may have a fraction, exactly as far as the scale allows.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || (number.contains('.') && fraction.is_empty()) || fraction.contains('.') {
+        return None;
+    }
+    let value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let digits = &fraction[..fraction.len().min(18)];
+    let places = u32::try_from(digits.len()).ok()?;
+    let parts = if digits.is_empty() {
+        0
+    } else {
+        digits.parse::<u128>().ok()?
+    };
+    value.checked_add(u64::try_from(parts * u128::from(scale) / 10_u128.pow(places)).ok()?)
+}
+
+impl FromStr for Duration {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_duration(text)
+            .map(|nanos| Self(StdDuration::from_nanos(nanos)))
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX);
+        let (unit, scale) = [
+            ("d", 86_400_000_000_000),
+            ("h", 3_600_000_000_000),
+            ("m", 60_000_000_000),
+            ("s", 1_000_000_000),
+            ("ms", 1_000_000),
+            ("us", 1_000),
+        ]
+        .into_iter()
+        .find(|(_, scale)| nanos >= *scale && nanos.is_multiple_of(*scale))
+        .unwrap_or(if nanos == 0 { ("s", 1) } else { ("ns", 1) });
+        write!(f, "{}{unit}", nanos / scale)
+    }
+}
+
+impl FromStr for Size {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        SIZE_UNITS
+            .iter()
+            .find_map(|(unit, scale)| {
+                let number = text.strip_suffix(unit)?;
+                number.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
+                number.parse::<u64>().ok()?.checked_mul(*scale)
+            })
+            .map(Self)
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, scale) = [
+            ("TiB", 1_u64 << 40),
+            ("GiB", 1 << 30),
+            ("MiB", 1 << 20),
+            ("KiB", 1 << 10),
+        ]
+        .into_iter()
+        .find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale))
+        .unwrap_or(("B", 1));
+        write!(f, "{}{unit}", self.0 / scale)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        text.strip_suffix('%')
+            .filter(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+            .and_then(|number| number.parse::<f64>().ok())
+            .filter(|share| (0.0..=100.0).contains(share))
+            .map(Self)
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// Reads `a..b` with `read` for each end and refuses a range that runs backwards.
+fn parse_range<T: FromStr + PartialOrd>(text: &str) -> Option<(T, T)> {
+    let (low, high) = text.split_once("..")?;
+    let (low, high) = (low.parse().ok()?, high.parse().ok()?);
+    (low <= high).then_some((low, high))
+}
+
+impl FromStr for CountRange {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_range(text)
+            .map(|(min, max)| Self { min, max })
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for CountRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.min, self.max)
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_range(text)
+            .filter(|(first, _)| *first > 0)
+            .map(|(first, last)| Self { first, last })
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.first, self.last)
+    }
+}
+
+impl FromStr for DurationRange {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        parse_range(text)
+            .map(|(min, max)| Self { min, max })
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for DurationRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.min, self.max)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        text.split_once('/')
+            .and_then(|(count, period)| {
+                Some((count.parse().ok()?, period.parse::<Duration>().ok()?))
+            })
+            .filter(|(_, period)| !period.as_std().is_zero())
+            .map(|(count, period)| Self { count, period })
+            .ok_or(QuantityError {
+                expected: Self::EXPECTED,
+            })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.count, self.period)
+    }
+}
+
+/// Gives each quantity its pattern, its expectation in words, its schema and its serde form.
+macro_rules! quantities {
+    ($($name:ident, $pattern:expr, $expected:literal;)+) => {$(
+        impl $name {
+            /// The pattern editors check; everything the parser takes matches it.
+            pub const PATTERN: &'static str = $pattern;
+            /// What belongs where this quantity stands, in words.
+            pub const EXPECTED: &'static str = $expected;
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": $pattern,
+                    "x-expected": $expected,
+                })
+            }
+        }
+    )+};
+}
+
+quantities! {
+    Duration, r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$", "a duration such as `500ms`, `2s`, `1m` or `7d`";
+    Size, r"^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB|TB|TiB)$", "a size such as `1000B`, `64KiB` or `10MiB`";
+    Percent, r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", "a percentage from `0%` to `100%`";
+    CountRange, r"^[0-9]+\.\.[0-9]+$", "a range of counts such as `2..8`";
+    PortRange, r"^[1-9][0-9]{0,4}\.\.[1-9][0-9]{0,4}$", "a range of ports such as `7000..7999`";
+    DurationRange, r"^[0-9.a-z]*[0-9a-z]\.\.[0-9][0-9.a-z]*$", "a range of durations such as `200ms..30s`";
+    Rate, r"^[0-9]+/([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+$", "a rate such as `5/1m`";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nanos(text: &str) -> Option<u128> {
+        text.parse::<Duration>().ok().map(|d| d.as_std().as_nanos())
+    }
+
+    #[test]
+    fn durations_are_go_durations_and_days() {
+        assert_eq!(nanos("500ms"), Some(500_000_000));
+        assert_eq!(nanos("1m30s"), Some(90_000_000_000));
+        assert_eq!(nanos("1.5h"), Some(5_400_000_000_000));
+        assert_eq!(nanos("0.25s"), Some(250_000_000));
+        assert_eq!(nanos("7d"), Some(604_800_000_000_000));
+        assert_eq!(nanos("0"), Some(0));
+        for bad in [
+            "",
+            "5",
+            "s",
+            "5x",
+            "-1s",
+            "1.s",
+            "1..2s",
+            "2 s",
+            "banana",
+            "99999999999d",
+        ] {
+            assert_eq!(nanos(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn quantities_print_as_they_are_read() {
+        for text in ["500ms", "2s", "1m", "7d", "90s"] {
+            assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
+        }
+        assert_eq!(
+            "200ms..30s".parse::<DurationRange>().unwrap().to_string(),
+            "200ms..30s"
+        );
+        assert_eq!(
+            "7000..7999".parse::<PortRange>().unwrap().to_string(),
+            "7000..7999"
+        );
+        assert_eq!("5/1m".parse::<Rate>().unwrap().to_string(), "5/1m");
+        assert_eq!("10MiB".parse::<Size>().unwrap(), Size(10 << 20));
+        assert_eq!("1KB".parse::<Size>().unwrap().to_string(), "1000B");
+        assert_eq!("25%".parse::<Percent>().unwrap(), Percent(25.0));
+    }
+
+    #[test]
+    fn ranges_never_run_backwards() {
+        assert!("8..2".parse::<CountRange>().is_err());
+        assert!("2..2".parse::<CountRange>().is_ok());
+        assert!("0..5".parse::<PortRange>().is_err());
+        assert!("30s..200ms".parse::<DurationRange>().is_err());
+        assert!("5/0s".parse::<Rate>().is_err());
+        assert!("101%".parse::<Percent>().is_err());
+    }
+}

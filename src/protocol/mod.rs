@@ -1,0 +1,3 @@
+//! Floor 2: what goes over the wire, byte by byte, and the machines that speak it.
+//!
+//! Everything here encodes and decodes within limits and opens no socket.

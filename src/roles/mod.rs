@@ -1,0 +1,264 @@
+//! Floor 3: what a node can be. One row of [`ROLES`] a kind, one file a built role.
+//!
+//! A role is a state machine without sockets: it is given the time and an event, and answers with
+//! actions. `run` drives it over real sockets, `sim` over simulated ones.
+
+pub mod replica;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::socket::{Pattern, Side};
+
+/// The kinds of node that zmqnet brings.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+#[expect(missing_docs, reason = "the rows of ROLES say what each kind is")]
+pub enum Kind {
+    Replica,
+    Peer,
+    Lighthouse,
+    Bus,
+    Queue,
+    Kv,
+    Stream,
+    Spool,
+    Echo,
+    Proxy,
+    Cache,
+    Feedback,
+    External,
+    /// A user's program: a node with `command` and no `kind`.
+    #[serde(skip_deserializing)]
+    Command,
+}
+
+/// One row a kind.
+#[derive(Debug)]
+pub struct Role {
+    /// The kind.
+    pub kind: Kind,
+    /// Its name in manifests.
+    pub name: &'static str,
+    /// One line for `explain` and for editors.
+    pub summary: &'static str,
+    /// The names of its listening ports, in the order that consecutive numbers are taken.
+    pub ports: &'static [&'static str],
+    /// The keys that only this kind may carry.
+    pub keys: &'static [&'static str],
+    /// Whether it keeps data and may carry `store`.
+    pub has_store: bool,
+    /// Where in a link it may stand.
+    pub stands: &'static [(Pattern, &'static [Side])],
+    /// Whether `apply` can start it today.
+    pub is_built: bool,
+    /// When it starts: lower ranks first (stores and brokers, then who waits for messages, then who
+    /// sends them). Programs take their rank from their links.
+    pub rank: u16,
+}
+
+/// What a built-in role is told when it starts: one variant a built role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Config {
+    /// A member of a mesh.
+    Replica(replica::Config),
+}
+
+const FROM: &[Side] = &[Side::From];
+const TO: &[Side] = &[Side::To];
+const BOTH: &[Side] = &[Side::From, Side::To];
+
+/// Every kind, in the order of [`Kind`].
+pub const ROLES: [Role; 14] = [
+    Role {
+        kind: Kind::Replica,
+        name: "replica",
+        summary: "a member of a mesh: answers requests and bounces them to every other member",
+        ports: &["main"],
+        keys: &[],
+        has_store: false,
+        stands: &[(Pattern::Mesh, BOTH), (Pattern::Request, TO)],
+        is_built: false,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Peer,
+        name: "peer",
+        summary: "a member of a gossiping group: tells the others who is there and shares work",
+        ports: &["main"],
+        keys: &["workload", "every", "jitter", "abilities"],
+        has_store: false,
+        stands: &[(Pattern::Gossip, BOTH), (Pattern::Pubsub, FROM)],
+        is_built: false,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Lighthouse,
+        name: "lighthouse",
+        summary: "a registry through which groups that share no wire find each other",
+        ports: &["main", "table"],
+        keys: &["ttl", "discovery"],
+        has_store: false,
+        stands: &[],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Bus,
+        name: "bus",
+        summary: "a message bus: publishers send to it, subscribers listen to it",
+        ports: &["in", "out", "acked"],
+        keys: &["buffer", "welcome", "retain", "sequence"],
+        has_store: false,
+        stands: &[(Pattern::Pubsub, BOTH)],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Queue,
+        name: "queue",
+        summary: "a task queue: each task has one live lease, a dead worker's task is redelivered",
+        ports: &["front", "back"],
+        keys: &["lease", "attempts"],
+        has_store: true,
+        stands: &[(Pattern::Request, TO)],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Kv,
+        name: "kv",
+        summary: "a key-value store: linearizable on its node, watched from a revision",
+        ports: &["main", "updates", "collector"],
+        keys: &[],
+        has_store: true,
+        stands: &[(Pattern::Request, TO), (Pattern::Pubsub, FROM)],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Stream,
+        name: "stream",
+        summary: "an event log: appended, read from an offset, never rewritten",
+        ports: &["main", "tail"],
+        keys: &[],
+        has_store: true,
+        stands: &[(Pattern::Request, TO), (Pattern::Pubsub, BOTH)],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Spool,
+        name: "spool",
+        summary: "a persistent subscriber: keeps what passes its filters until it is taken",
+        ports: &["main"],
+        keys: &[],
+        has_store: true,
+        stands: &[(Pattern::Request, TO), (Pattern::Pubsub, TO)],
+        is_built: false,
+        rank: 0,
+    },
+    Role {
+        kind: Kind::Echo,
+        name: "echo",
+        summary: "answers every request with the request",
+        ports: &["main"],
+        keys: &[],
+        has_store: false,
+        stands: &[(Pattern::Request, TO)],
+        is_built: false,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Proxy,
+        name: "proxy",
+        summary: "hands requests on to a backend and its answers back",
+        ports: &["main"],
+        keys: &["backend"],
+        has_store: false,
+        stands: &[(Pattern::Request, BOTH)],
+        is_built: false,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Cache,
+        name: "cache",
+        summary: "a proxy that remembers answers for a while",
+        ports: &["main"],
+        keys: &["ttl", "max", "backend"],
+        has_store: false,
+        stands: &[(Pattern::Request, BOTH)],
+        is_built: false,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Feedback,
+        name: "feedback",
+        summary: "a controller that holds a measured value at a set point by scaling a node",
+        ports: &["main"],
+        keys: &["watch", "scale", "target", "every"],
+        has_store: false,
+        stands: &[],
+        is_built: false,
+        rank: 2,
+    },
+    Role {
+        kind: Kind::External,
+        name: "external",
+        summary: "a program that somebody else starts: planned, checked and probed, never started",
+        ports: &[],
+        keys: &[],
+        has_store: false,
+        stands: &[
+            (Pattern::Request, BOTH),
+            (Pattern::Pubsub, BOTH),
+            (Pattern::Pipeline, BOTH),
+        ],
+        is_built: true,
+        rank: 1,
+    },
+    Role {
+        kind: Kind::Command,
+        name: "command",
+        summary: "a program of yours, in any language",
+        ports: &[],
+        keys: &[],
+        has_store: false,
+        stands: &[
+            (Pattern::Request, BOTH),
+            (Pattern::Pubsub, BOTH),
+            (Pattern::Pipeline, BOTH),
+            (Pattern::Mesh, BOTH),
+        ],
+        is_built: true,
+        rank: 1,
+    },
+];
+
+impl Kind {
+    /// The kind's row.
+    pub fn role(self) -> &'static Role {
+        &ROLES[self as usize]
+    }
+
+    /// The kind's name in manifests and in `status`.
+    pub fn as_str(self) -> &'static str {
+        self.role().name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_at_its_own_index() {
+        for (index, role) in ROLES.iter().enumerate() {
+            assert_eq!(role.kind as usize, index, "{}", role.name);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Floor 1: text becomes a tree of values that know where they stand.
+//!
+//! YAML 1.2 and JSON are one language, read by one event parser. Nothing here knows what a
+//! manifest means.
+
+pub mod path;
+pub mod span;

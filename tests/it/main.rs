@@ -1,0 +1,10 @@
+//! One binary of black-box tests: the built `zmqnet`, real sockets, real processes, real peers.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod cli;
+mod support;
+mod tidy;
