@@ -4,6 +4,8 @@
 //! every wire, every policy. The runner obeys it; exports print it; the diff of two of them is what
 //! `apply` does. It holds no time, no random id and no secret: the same inputs give the same bytes.
 
+pub mod change;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
