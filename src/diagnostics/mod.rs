@@ -3,6 +3,11 @@
 //! A [`Diagnostic`] is the first of our three kinds of error: the manifest's. It names paths; only
 //! when it is rendered are they turned into places in a text.
 
+pub mod codes;
+pub mod sources;
+pub mod suggest;
+pub mod text;
+
 use crate::source::path::Path;
 use crate::source::span::Span;
 

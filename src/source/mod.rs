@@ -3,5 +3,11 @@
 //! YAML 1.2 and JSON are one language, read by one event parser. Nothing here knows what a
 //! manifest means.
 
+pub mod fault;
+pub mod lines;
 pub mod path;
+pub mod scalar;
+pub mod scan;
 pub mod span;
+pub mod text;
+pub mod tree;
