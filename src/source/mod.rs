@@ -5,6 +5,8 @@
 
 pub mod fault;
 pub mod lines;
+mod merge;
+mod offsets;
 pub mod path;
 pub mod scalar;
 pub mod scan;

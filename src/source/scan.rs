@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
 use super::fault::{Fault, FaultKind};
+use super::merge;
+use super::offsets::Offsets;
 use super::path::FileId;
 use super::scalar;
 use super::span::Span;
@@ -313,7 +315,7 @@ impl<'a> Builder<'a> {
                 entries, merged, ..
             } => {
                 let last = entries.last().map(|e| e.item.span.end.max(e.key_span.end));
-                (Content::Map(Map::new(with_merged(entries, merged))), last)
+                (Content::Map(Map::new(merge::fill(entries, merged))), last)
             }
         };
         // A block has no closing bracket: it ends where its last value does.
@@ -396,7 +398,7 @@ impl<'a> Builder<'a> {
             } => {
                 let key = key.take().expect("a value follows its key");
                 if key.is_merge {
-                    merged.push((entries.len(), merge_source(item)?));
+                    merged.push((entries.len(), merge::entries_of(item).map_err(Stop::Fault)?));
                 } else {
                     entries.push(Entry {
                         key: key.text,
@@ -433,50 +435,6 @@ fn stop(kind: FaultKind, span: Span) -> Stop {
     Stop::Fault(Fault::new(kind, span))
 }
 
-/// The entries that `<<` brings: of one mapping, or of several, the first of which wins.
-fn merge_source(item: Item) -> Result<Vec<Entry>, Stop> {
-    let span = item.span;
-    let maps = match item.content {
-        Content::Map(map) => vec![map],
-        Content::List(items) => items
-            .into_iter()
-            .map(|item| match item.content {
-                Content::Map(map) => Ok(map),
-                _ => Err(stop(FaultKind::MergeNotMapping, item.span)),
-            })
-            .collect::<Result<_, _>>()?,
-        _ => return Err(stop(FaultKind::MergeNotMapping, span)),
-    };
-    Ok(maps.iter().flat_map(|map| map.iter().cloned()).collect())
-}
-
-/// The entries of a mapping with what `<<` brought, at the place of `<<`. What is written wins over
-/// what is merged, and the first of equal keys over later ones, which were reported.
-fn with_merged(entries: Vec<Entry>, merged: Vec<(usize, Vec<Entry>)>) -> Vec<Entry> {
-    let written: std::collections::HashSet<String> =
-        entries.iter().map(|entry| entry.key.clone()).collect();
-    let mut taken = std::collections::HashSet::new();
-    let mut result = Vec::with_capacity(entries.len());
-    let mut merged = merged.into_iter().peekable();
-    let brought = |list: Vec<Entry>, taken: &mut std::collections::HashSet<String>| {
-        list.into_iter()
-            .filter(|entry| !written.contains(&entry.key) && taken.insert(entry.key.clone()))
-            .collect::<Vec<_>>()
-    };
-    for (index, entry) in entries.into_iter().enumerate() {
-        while let Some((_, list)) = merged.next_if(|(at, _)| *at <= index) {
-            result.extend(brought(list, &mut taken));
-        }
-        if taken.insert(entry.key.clone()) {
-            result.push(entry);
-        }
-    }
-    for (_, list) in merged {
-        result.extend(brought(list, &mut taken));
-    }
-    result
-}
-
 /// A scalar with a tag: only the tags of the core schema mean something here.
 fn tagged(tag: &Tag, text: &str, span: Span) -> Result<Content, Stop> {
     let content = match tag.suffix.as_str() {
@@ -489,36 +447,6 @@ fn tagged(tag: &Tag, text: &str, span: Span) -> Result<Content, Stop> {
     };
     let tag = tag.to_string();
     content.ok_or_else(|| stop(FaultKind::Tag { tag }, span))
-}
-
-/// From character counts to byte offsets.
-enum Offsets {
-    /// They are the same.
-    Ascii(usize),
-    /// The byte offset of each character, and of the end.
-    Table(Vec<u32>),
-}
-
-impl Offsets {
-    fn of(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self::Ascii(text.len());
-        }
-        let ends = std::iter::once(text.len());
-        let table = text.char_indices().map(|(at, _)| at).chain(ends);
-        Self::Table(
-            table
-                .map(|at| u32::try_from(at).expect("a manifest has at most 10 MiB"))
-                .collect(),
-        )
-    }
-
-    fn byte(&self, characters: usize) -> usize {
-        match self {
-            Self::Ascii(length) => characters.min(*length),
-            Self::Table(table) => table[characters.min(table.len() - 1)] as usize,
-        }
-    }
 }
 
 #[cfg(test)]
