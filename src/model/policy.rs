@@ -75,6 +75,32 @@ pub enum ProbeHow {
     },
 }
 
+/// Kept running, run to its end, or started by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Run {
+    /// Kept running as its restart policy says.
+    Always,
+    /// Runs to its end; exit code 0 is done.
+    Once,
+    /// Started by `zmqnet start`.
+    Manual,
+}
+
+/// A condition of an instance that others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Condition {
+    /// Its process runs.
+    Started,
+    /// Its probe succeeded.
+    Ready,
+    /// Every planned handshake and subscription was seen.
+    Linked,
+    /// It ended with exit code 0.
+    Done,
+}
+
 /// When a stopped instance is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
+pub use crate::model::policy::{Condition, Run};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
 use crate::model::socket::{Mode, Pattern, SocketType};
 use crate::roles::Kind;
@@ -153,18 +154,6 @@ pub enum Exec {
     Role(crate::roles::Config),
 }
 
-/// Kept running, run to its end, or started by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Run {
-    /// Kept running as its restart policy says.
-    Always,
-    /// Runs to its end; exit code 0 is done.
-    Once,
-    /// Started by `zmqnet start`.
-    Manual,
-}
-
 /// What must hold before an instance starts: all instances of a node are in a condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
@@ -172,20 +161,6 @@ pub struct After {
     pub instances: Vec<InstanceName>,
     /// What is waited for.
     pub condition: Condition,
-}
-
-/// A condition of an instance that others wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Condition {
-    /// Its process runs.
-    Started,
-    /// Its probe succeeded.
-    Ready,
-    /// Every planned handshake and subscription was seen.
-    Linked,
-    /// It ended with exit code 0.
-    Done,
 }
 
 /// A socket that a program is given in its environment.
