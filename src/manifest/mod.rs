@@ -5,6 +5,7 @@
 //! resolves them. A manifest is decoded only after the schema accepted it, so decoding cannot be
 //! the first to find a fault.
 
+pub mod decode;
 pub mod link;
 pub mod node;
 pub mod policy;

@@ -3,6 +3,7 @@
 //! YAML 1.2 and JSON are one language, read by one event parser. Nothing here knows what a
 //! manifest means.
 
+pub mod expression;
 pub mod fault;
 pub mod lines;
 mod merge;
