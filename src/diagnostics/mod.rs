@@ -4,6 +4,7 @@
 //! when it is rendered are they turned into places in a text.
 
 pub mod codes;
+pub mod render;
 pub mod sources;
 pub mod suggest;
 pub mod text;
