@@ -1,0 +1,326 @@
+//! The dialling side, on the `zeromq` crate: one request on a fresh socket, or a dialler that keeps
+//! its connection and is rebuilt when it falls silent.
+//!
+//! The library has no deadline on a reply, retries a refused connection until its own timeout and
+//! cannot cancel what was sent, so everything here is bounded from outside, and the way in which a
+//! peer cannot be reached is found out by a plain connection beside the library's. A send that was
+//! cut may still arrive: whoever must not be handled twice puts an id in the request.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use zeromq::util::PeerIdentity;
+use zeromq::{
+    ReqSocket, Socket, SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqError, ZmqMessage,
+};
+
+use crate::model::endpoint::Endpoint;
+
+/// A handshake on one machine takes a third of a millisecond; one that takes longer than this is
+/// looked into with a plain connection.
+const HEDGE: Duration = Duration::from_millis(5);
+/// How long a patient dialler rests between attempts while nobody listens.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Why a request got no reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialError {
+    /// Nobody listens there: the port is closed, or there is no socket file, or nobody behind it.
+    NobodyListens,
+    /// Somebody listens and broke off the handshake: not ZeroMQ, or no socket that serves requests.
+    Refused,
+    /// Somebody listens and did not finish the handshake in time.
+    NoHandshake,
+    /// Connected, and no reply in time.
+    Silent,
+    /// The address cannot be reached.
+    Unreachable(io::ErrorKind),
+    /// The connection was lost before the reply.
+    Closed,
+}
+
+impl DialError {
+    /// The reason in words, as `status` and `why` print it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::NobodyListens => "nobody listens",
+            Self::Refused => "refused",
+            Self::NoHandshake => "no handshake",
+            Self::Silent => "silent",
+            Self::Unreachable(_) => "unreachable",
+            Self::Closed => "lost",
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(kind) => write!(f, "unreachable: {kind}"),
+            other => f.write_str(other.as_str()),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// What a dialler last found at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DialState {
+    /// Not dialled yet.
+    NeverDialled,
+    /// The handshake is done and nothing was lost since.
+    Connected,
+    /// See [`DialError::NobodyListens`].
+    NobodyListens,
+    /// See [`DialError::Refused`].
+    Refused,
+    /// See [`DialError::NoHandshake`].
+    NoHandshake,
+    /// See [`DialError::Silent`].
+    Silent,
+    /// See [`DialError::Unreachable`].
+    Unreachable,
+    /// See [`DialError::Closed`].
+    Lost,
+}
+
+impl From<&DialError> for DialState {
+    fn from(error: &DialError) -> Self {
+        match error {
+            DialError::NobodyListens => Self::NobodyListens,
+            DialError::Refused => Self::Refused,
+            DialError::NoHandshake => Self::NoHandshake,
+            DialError::Silent => Self::Silent,
+            DialError::Unreachable(_) => Self::Unreachable,
+            DialError::Closed => Self::Lost,
+        }
+    }
+}
+
+/// One request on a fresh socket, answered within `timeout` or not at all.
+pub async fn request(
+    endpoint: &Endpoint,
+    frames: Vec<Bytes>,
+    timeout: Duration,
+) -> Result<Vec<Bytes>, DialError> {
+    Dialler::new(endpoint.clone(), None)
+        .request(frames, Instant::now() + timeout)
+        .await
+}
+
+/// A REQ connection to one endpoint, one request at a time.
+pub struct Dialler {
+    endpoint: Endpoint,
+    name: Option<String>,
+    link: Option<Link>,
+    state: DialState,
+}
+
+/// A connection whose handshake is done.
+struct Link {
+    socket: ReqSocket,
+    announced: Bytes,
+}
+
+impl Dialler {
+    /// A dialler that has not dialled. With a name it calls itself `NAME#PID.N`, another N for each
+    /// connection: a listener that refuses an identity it still holds never refuses us.
+    pub fn new(endpoint: Endpoint, name: Option<String>) -> Self {
+        Self {
+            endpoint,
+            name,
+            link: None,
+            state: DialState::NeverDialled,
+        }
+    }
+
+    /// What was last found at the other end. A loss while nothing is asked is found at the next
+    /// request.
+    pub fn state(&self) -> DialState {
+        self.state
+    }
+
+    /// Whether there is a connection to use.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// What the other end calls itself, once connected; empty where it does not.
+    pub fn announced(&self) -> &[u8] {
+        self.link.as_ref().map_or(&[], |link| &link.announced)
+    }
+
+    /// Drops the connection; the next request dials anew.
+    pub fn reset(&mut self) {
+        self.link = None;
+    }
+
+    /// Connects, unless there is a connection.
+    pub async fn connect(&mut self, deadline: Instant) -> Result<(), DialError> {
+        if self.link.is_some() {
+            return Ok(());
+        }
+        match open(&self.endpoint, self.identity(), deadline).await {
+            Ok(link) => {
+                self.link = Some(link);
+                self.state = DialState::Connected;
+                Ok(())
+            }
+            Err(error) => {
+                self.state = DialState::from(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Connects, and waits for somebody to listen as long as the deadline allows.
+    pub async fn connect_patiently(&mut self, deadline: Instant) -> Result<(), DialError> {
+        loop {
+            match self.connect(deadline).await {
+                Err(DialError::NobodyListens | DialError::Refused)
+                    if Instant::now() + PATIENCE < deadline =>
+                {
+                    sleep(PATIENCE).await;
+                }
+                // The last attempt may have found nobody; what it found is the answer.
+                result => return result,
+            }
+        }
+    }
+
+    /// One request and its reply, by the deadline. A connection that turns out to be lost is
+    /// replaced once; after silence it is dropped, so a late reply meets nobody.
+    pub async fn request(
+        &mut self,
+        frames: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, DialError> {
+        let was_open = self.link.is_some();
+        self.connect(deadline).await?;
+        match self.exchange(frames.clone(), deadline).await {
+            Err(DialError::Closed) if was_open => {
+                self.connect(deadline).await?;
+                self.exchange(frames, deadline).await
+            }
+            result => result,
+        }
+    }
+
+    async fn exchange(
+        &mut self,
+        frames: Vec<Bytes>,
+        deadline: Instant,
+    ) -> Result<Vec<Bytes>, DialError> {
+        let link = self.link.as_mut().expect("connected two lines above");
+        let message = ZmqMessage::try_from(frames).expect("a request has a frame");
+        let exchange = async {
+            link.socket.send(message).await?;
+            link.socket.recv().await
+        };
+        let result = match timeout_at(deadline, exchange).await {
+            Ok(Ok(reply)) => return Ok(reply.into_vec()),
+            Ok(Err(_)) => DialError::Closed,
+            Err(_) => DialError::Silent,
+        };
+        self.link = None;
+        self.state = DialState::from(&result);
+        Err(result)
+    }
+
+    fn identity(&self) -> Option<PeerIdentity> {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let name = self.name.as_ref()?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        format!("{name}#{}.{count}", std::process::id())
+            .parse()
+            .ok()
+    }
+}
+
+/// Opens a socket and finishes the handshake, or says in which way it could not.
+async fn open(
+    endpoint: &Endpoint,
+    identity: Option<PeerIdentity>,
+    deadline: Instant,
+) -> Result<Link, DialError> {
+    let mut options = SocketOptions::default();
+    options.connect_timeout(deadline.saturating_duration_since(Instant::now()));
+    if let Some(identity) = identity {
+        options.peer_identity(identity);
+    }
+    let mut socket = ReqSocket::with_options(options);
+    let mut monitor = socket.monitor();
+    let text = endpoint.to_string();
+    let looked = {
+        let connecting = socket.connect(&text);
+        let looking = async {
+            sleep(HEDGE).await;
+            reach(endpoint).await
+        };
+        tokio::pin!(connecting, looking);
+        let mut is_reached = false;
+        loop {
+            tokio::select! {
+                biased;
+                // Cancel safe: what is dropped unfinished is a connection nobody has used.
+                done = &mut connecting => break done.map_err(|error| fault(&error, is_reached)),
+                reached = &mut looking, if !is_reached => match reached {
+                    Ok(()) => is_reached = true,
+                    Err(error) => break Err(error),
+                },
+                () = sleep_until(deadline) => break Err(late(is_reached)),
+            }
+        }
+    };
+    looked?;
+    let announced = match monitor.try_recv() {
+        Ok(SocketEvent::Connected(_, id)) => Bytes::copy_from_slice(id.as_ref()),
+        _ => Bytes::new(),
+    };
+    Ok(Link { socket, announced })
+}
+
+fn late(is_reached: bool) -> DialError {
+    if is_reached {
+        DialError::NoHandshake
+    } else {
+        DialError::Unreachable(io::ErrorKind::TimedOut)
+    }
+}
+
+fn fault(error: &ZmqError, is_reached: bool) -> DialError {
+    match error {
+        ZmqError::ConnectTimeout(_) => late(is_reached),
+        ZmqError::Network(error) => io_fault(error),
+        ZmqError::Endpoint(_) => DialError::Unreachable(io::ErrorKind::InvalidInput),
+        _ => DialError::Refused,
+    }
+}
+
+fn io_fault(error: &io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::NobodyListens,
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::UnexpectedEof => DialError::Refused,
+        kind => DialError::Unreachable(kind),
+    }
+}
+
+/// A plain connection, closed at once: the library retries what is refused and says only that it
+/// timed out.
+async fn reach(endpoint: &Endpoint) -> Result<(), DialError> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(drop),
+        Endpoint::Ipc { path } => UnixStream::connect(path).await.map(drop),
+    }
+    .map_err(|error| io_fault(&error))
+}

@@ -1,0 +1,401 @@
+//! The listening side: any number of ports, one owner of all their connections.
+//!
+//! The hub runs on a tokio current-thread runtime. Each connection is a task that reads, parses and
+//! writes on; [`Hub::next`] hands out what happened, [`Hub::send`] writes through to the socket and
+//! queues only what the kernel does not take. One stalled peer fills its own bounded queue and
+//! nobody else's. Routing ids are the hub's own, so an identity that two peers claim harms neither.
+//!
+//! It must never hold a message for a peer without a bound, and never trust a declared length.
+//! Shutdown order: listeners, then what is queued for the peers, then the connections.
+
+mod bind;
+mod peer;
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::socket::SocketType;
+
+use bind::Bound;
+pub use bind::ListenError;
+use peer::{Peer, Stream};
+
+/// What waits between the connections and the owner of the hub; when it is full the connections
+/// stop reading, so the kernel slows their peers down.
+const EVENTS_MAX: usize = 1_024;
+
+/// A connection, by a number that is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct ConnId(pub u64);
+
+/// What happened on a connection whose handshake is done.
+#[derive(Debug)]
+pub enum HubEvent {
+    /// The handshake is done; messages may follow.
+    Opened {
+        /// The name its port was given.
+        port: Arc<str>,
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A whole message, with the envelope its sender gave it.
+    Message {
+        /// The name its port was given.
+        port: Arc<str>,
+        /// The connection.
+        conn: ConnId,
+        /// Its frames, at least one.
+        frames: Vec<Bytes>,
+    },
+    /// The connection is gone.
+    Closed {
+        /// The name its port was given.
+        port: Arc<str>,
+        /// The connection.
+        conn: ConnId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed it.
+    Peer,
+    /// The handshake took longer than its limit.
+    HandshakeTimeout,
+    /// The peer's bytes are not ZMTP, or not a kind that may talk to this port.
+    Protocol(Violation),
+    /// A message of more bytes than the limit.
+    TooLarge,
+    /// A message of more parts than the limit.
+    TooManyParts,
+    /// The operating system's error.
+    Io(std::io::ErrorKind),
+}
+
+/// What the engine said about bytes it refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub(crate) Box<str>);
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The connection is gone.
+    Closed,
+    /// The peer does not read, and its queue is full: the message is dropped and counted.
+    Full,
+}
+
+/// What the hub knows about one connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionFacts {
+    /// The connection.
+    pub conn: ConnId,
+    /// The name its port was given.
+    pub port: String,
+    /// `ADDRESS:PORT` of the peer; empty on ipc, where peers have no address.
+    pub peer_address: String,
+    /// The peer's socket type, once the handshake is done.
+    pub socket_type: Option<String>,
+    /// What the peer calls itself; empty where it does not.
+    pub identity: String,
+    /// `NULL` or `CURVE`.
+    pub mechanism: &'static str,
+    /// Whether the handshake is done.
+    pub handshake_done: bool,
+    /// Bytes received, framing included.
+    pub bytes_in: u64,
+    /// Bytes accepted by the kernel, framing included.
+    pub bytes_out: u64,
+    /// Whole messages received.
+    pub messages_in: u64,
+    /// Messages taken for this peer.
+    pub messages_out: u64,
+    /// Bytes waiting for the peer to read.
+    pub queued_bytes: usize,
+    /// Messages dropped, by reason.
+    pub dropped: Drops,
+    /// When it was accepted, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// Messages dropped on one connection, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Drops {
+    /// The peer did not read and its queue was full.
+    pub full: u64,
+}
+
+/// What the hub counted that belongs to no living connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HubCounters {
+    /// Connections accepted by the kernel.
+    pub accepted: u64,
+    /// Closed at once, since there were too many.
+    pub refused: u64,
+    /// Closed before their handshake was done, to make room for newer ones.
+    pub evicted: u64,
+    /// Closed since their handshake took too long.
+    pub handshake_timeouts: u64,
+    /// Closed since they broke the protocol or a limit.
+    pub violations: u64,
+}
+
+/// What tasks tell the owner.
+enum Told {
+    Accepted {
+        port: usize,
+        stream: Stream,
+        address: String,
+    },
+    Ready(ConnId),
+    Message(ConnId, Vec<Bytes>),
+    Closed(ConnId, CloseReason),
+}
+
+struct Port {
+    name: Arc<str>,
+    socket_type: SocketType,
+    bound: Bound,
+    accepting: AbortHandle,
+}
+
+struct Entry {
+    port: usize,
+    peer: Arc<Peer>,
+    task: AbortHandle,
+    is_open: bool,
+}
+
+/// The listening side of one process.
+pub struct Hub {
+    limits: Arc<WireLimits>,
+    announce: Bytes,
+    ports: Vec<Port>,
+    connections: HashMap<ConnId, Entry>,
+    /// Connections before the end of their handshake, oldest first; may name ones that are gone.
+    pending: VecDeque<ConnId>,
+    pending_count: usize,
+    last: u64,
+    counters: HubCounters,
+    tell: mpsc::Sender<Told>,
+    told: mpsc::Receiver<Told>,
+    tasks: JoinSet<()>,
+}
+
+impl Hub {
+    /// A hub that listens nowhere yet and calls itself `announce` in its handshakes.
+    pub fn new(limits: WireLimits, announce: impl Into<Bytes>) -> Self {
+        let (tell, told) = mpsc::channel(EVENTS_MAX);
+        Self {
+            limits: Arc::new(limits),
+            announce: announce.into(),
+            ports: Vec::new(),
+            connections: HashMap::new(),
+            pending: VecDeque::new(),
+            pending_count: 0,
+            last: 0,
+            counters: HubCounters::default(),
+            tell,
+            told,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Binds an endpoint. Events of its connections carry `name`; several ports may share one.
+    /// Must be called inside a tokio runtime.
+    pub fn listen(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+    ) -> Result<(), ListenError> {
+        let (bound, listener) = bind::bind(endpoint)?;
+        let port = self.ports.len();
+        let accepting = self
+            .tasks
+            .spawn(bind::accept(listener, port, self.tell.clone()));
+        self.ports.push(Port {
+            name: name.into(),
+            socket_type,
+            bound,
+            accepting,
+        });
+        Ok(())
+    }
+
+    /// The next event. Cancel safe: nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> HubEvent {
+        loop {
+            let told = self.told.recv().await.expect("the hub holds a sender");
+            if let Some(event) = self.absorb(told) {
+                return event;
+            }
+        }
+    }
+
+    fn absorb(&mut self, told: Told) -> Option<HubEvent> {
+        while self.tasks.try_join_next().is_some() {}
+        match told {
+            Told::Accepted {
+                port,
+                stream,
+                address,
+            } => {
+                self.accept(port, stream, address);
+                None
+            }
+            Told::Ready(conn) => {
+                let entry = self.connections.get_mut(&conn)?;
+                entry.is_open = true;
+                self.pending_count -= 1;
+                let port = self.ports[entry.port].name.clone();
+                Some(HubEvent::Opened { port, conn })
+            }
+            Told::Message(conn, frames) => {
+                let entry = self.connections.get(&conn)?;
+                let port = self.ports[entry.port].name.clone();
+                Some(HubEvent::Message { port, conn, frames })
+            }
+            Told::Closed(conn, reason) => {
+                let entry = self.connections.remove(&conn)?;
+                self.count(&reason);
+                let port = self.ports[entry.port].name.clone();
+                if !entry.is_open {
+                    self.pending_count -= 1;
+                }
+                entry
+                    .is_open
+                    .then_some(HubEvent::Closed { port, conn, reason })
+            }
+        }
+    }
+
+    fn count(&mut self, reason: &CloseReason) {
+        match reason {
+            CloseReason::Peer | CloseReason::Io(_) => {}
+            CloseReason::HandshakeTimeout => self.counters.handshake_timeouts += 1,
+            CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::TooManyParts => {
+                self.counters.violations += 1;
+            }
+        }
+    }
+
+    fn accept(&mut self, port: usize, stream: Stream, address: String) {
+        self.counters.accepted += 1;
+        if self.connections.len() >= self.limits.connections_max {
+            self.counters.refused += 1;
+            return;
+        }
+        self.make_room();
+        self.last += 1;
+        let conn = ConnId(self.last);
+        let config = peer::Config {
+            socket_type: self.ports[port].socket_type,
+            announce: self.announce.clone(),
+            address,
+            limits: self.limits.clone(),
+        };
+        let (peer, reading) = Peer::new(config, stream);
+        let task = self
+            .tasks
+            .spawn(peer::run(conn, peer.clone(), reading, self.tell.clone()));
+        let entry = Entry {
+            port,
+            peer,
+            task,
+            is_open: false,
+        };
+        self.connections.insert(conn, entry);
+        self.pending.push_back(conn);
+        self.pending_count += 1;
+    }
+
+    /// Closes the oldest connection without a handshake where there are too many of them.
+    fn make_room(&mut self) {
+        self.pending
+            .retain(|conn| self.connections.get(conn).is_some_and(|e| !e.is_open));
+        while self.pending_count >= self.limits.pending_max {
+            let Some(oldest) = self.pending.pop_front() else {
+                break;
+            };
+            self.close(oldest);
+            self.counters.evicted += 1;
+        }
+    }
+
+    /// Writes a message to a peer, as far as the kernel takes it, and queues the rest.
+    pub fn send(&self, conn: ConnId, frames: Vec<Bytes>) -> Result<(), SendError> {
+        let entry = self.connections.get(&conn).ok_or(SendError::Closed)?;
+        entry.peer.send(frames)
+    }
+
+    /// Closes a connection without waiting for what is queued. No event follows.
+    pub fn close(&mut self, conn: ConnId) {
+        if let Some(entry) = self.connections.remove(&conn) {
+            entry.task.abort();
+            if !entry.is_open {
+                self.pending_count -= 1;
+            }
+        }
+    }
+
+    /// What is known about every connection, in the order they came.
+    pub fn connections(&self) -> Vec<ConnectionFacts> {
+        let mut facts: Vec<_> = self
+            .connections
+            .iter()
+            .map(|(conn, entry)| {
+                entry
+                    .peer
+                    .facts(*conn, self.ports[entry.port].name.as_ref())
+            })
+            .collect();
+        facts.sort_by_key(|facts| facts.conn);
+        facts
+    }
+
+    /// What belongs to no living connection.
+    pub fn counters(&self) -> HubCounters {
+        self.counters
+    }
+
+    /// Stops listening and removes the socket files; what is connected stays.
+    pub fn stop_listening(&mut self) {
+        for port in &mut self.ports {
+            port.accepting.abort();
+            port.bound.release();
+        }
+    }
+
+    /// Stops listening, then waits until what is queued was written, at most for `wait`.
+    pub async fn drain(&mut self, wait: Duration) {
+        self.stop_listening();
+        let deadline = Instant::now() + wait;
+        while Instant::now() < deadline && self.connections.values().any(|e| e.peer.is_behind()) {
+            // The connections' tasks do the writing; this only gives them the thread.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.connections.clear();
+        self.tasks.shutdown().await;
+    }
+}

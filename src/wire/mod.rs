@@ -1,0 +1,12 @@
+//! Floor 4: the only door to the network, and the only place that names a socket library.
+//!
+//! [`hub`] listens: our own connection loop on a sans-IO ZMTP engine, with limits before and after
+//! the handshake and facts about every connection. [`dial`] dials: fresh sockets with every wait
+//! bounded, and a persistent dialler that is rebuilt on silence. Nothing here knows what a message
+//! means.
+
+pub mod dial;
+pub mod hub;
+
+#[cfg(test)]
+mod tests;
