@@ -29,4 +29,5 @@ pub mod plan;
 pub mod protocol;
 pub mod roles;
 pub mod source;
+pub mod topology;
 pub mod wire;

@@ -55,6 +55,13 @@ impl Layout {
         self.state.join("told").join(format!("{instance}.json"))
     }
 
+    /// The members of its meshes, in the shape of a `peers.json`: `PEERS_PATH` of a program.
+    pub fn peers_file(&self, instance: &str) -> PathBuf {
+        self.state
+            .join("told")
+            .join(format!("{instance}.peers.json"))
+    }
+
     /// The keeper's socket.
     pub fn keeper_socket(&self) -> PathBuf {
         socket(&self.runtime, "keeper")

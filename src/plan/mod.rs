@@ -5,6 +5,12 @@
 //! `apply` does. It holds no time, no random id and no secret: the same inputs give the same bytes.
 
 pub mod change;
+pub mod diff;
+pub mod digest;
+pub mod make;
+pub mod order;
+pub mod told;
+pub mod unbuilt;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -79,7 +85,8 @@ pub struct Instance {
     pub index: u32,
     /// Where it is written.
     pub origin: Origin,
-    /// How it runs on this machine; absent for external nodes and those of other hosts.
+    /// How it runs on this machine; absent for external nodes, those of other hosts and
+    /// kinds that are not built yet.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub process: Option<Process>,
     /// Its listening sockets.
@@ -110,7 +117,8 @@ pub struct Process {
     /// The working directory, absolute.
     pub cwd: PathBuf,
     /// The environment, complete but for what the runner adds: PATH HOME USER LANG TZ TMPDIR of
-    /// whoever applied, `ZMQNET_SOCKETS`, `NOTIFY_SOCKET` and the instance tag.
+    /// whoever applied, `NOTIFY_SOCKET` and the instance tag. `ZMQNET_SOCKETS` and `PEERS_PATH`
+    /// name files that the runner writes before it starts the program, from [`told`].
     pub env: BTreeMap<String, String>,
     /// Variables whose values are read from files when the instance starts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]

@@ -1,0 +1,107 @@
+//! What a manifest may ask for that this version plans but cannot run yet.
+//!
+//! A table, so that building something is deleting its row. `apply` starts nothing while there is
+//! any of it; `check` and `plan` accept it.
+
+use super::{Origin, Unbuilt};
+use crate::manifest::node::NodeDecl;
+use crate::manifest::policy::UpdateOrder;
+use crate::model::policy::LogTarget;
+use crate::source::path::Path;
+use crate::topology::{Link, Node, Topology};
+
+/// One row: a key of a node, and whether it is asked for.
+type NodeKey = (&'static str, fn(&NodeDecl) -> bool);
+
+/// One row: a key of a link, and whether it is asked for.
+type LinkKey = (&'static str, fn(&Link) -> bool);
+
+const NODE_KEYS: &[NodeKey] = &[
+    ("image", |node| node.image.is_some()),
+    ("store", |node| node.store.is_some()),
+    ("filters", |node| node.filters.is_some()),
+    ("key", |node| node.key.is_some()),
+    ("probe.http", |node| has_probe(node, |p| p.http.is_some())),
+    ("logs.to", |node| {
+        node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
+    }),
+    ("update.order", |node| {
+        node.update.as_ref().and_then(|update| update.order) == Some(UpdateOrder::StartFirst)
+    }),
+    ("update.reload", |node| {
+        node.update
+            .as_ref()
+            .is_some_and(|update| update.reload.is_some())
+    }),
+    ("limits.message", |node| has_socket_limits(node)),
+];
+
+const LINK_KEYS: &[LinkKey] = &[
+    ("via", |link| link.decl.via.is_some()),
+    ("gate", |link| link.decl.gate == Some(true)),
+    ("filters", |link| link.decl.filters.is_some()),
+    ("hwm", |link| link.decl.hwm.is_some()),
+    ("overflow", |link| link.decl.overflow.is_some()),
+    ("shape", |link| link.decl.shape.is_some()),
+];
+
+fn has_probe(node: &NodeDecl, is: fn(&crate::manifest::policy::ProbeDecl) -> bool) -> bool {
+    node.probe.as_ref().is_some_and(is)
+}
+
+fn has_socket_limits(node: &NodeDecl) -> bool {
+    node.limits.as_ref().is_some_and(|limits| {
+        limits.message.is_some()
+            || limits.parts.is_some()
+            || limits.topic.is_some()
+            || limits.metadata.is_some()
+            || limits.connections.is_some()
+            || limits.subscriptions.is_some()
+            || limits.pending.is_some()
+            || limits.handshake.is_some()
+            || limits.peer_bytes.is_some()
+    })
+}
+
+/// Everything that is asked for and not built.
+pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt> {
+    let mut found = Vec::new();
+    let mut add = |what: String, at: &Path| {
+        found.push(Unbuilt {
+            what,
+            origin: origin(at),
+        });
+    };
+    for node in &topology.nodes {
+        of_node(node, &mut add);
+    }
+    for (index, link) in topology.links.iter().enumerate() {
+        for (key, is_asked) in LINK_KEYS {
+            if is_asked(link) {
+                add(format!("`{key}`"), &link.at.key(*key));
+            }
+        }
+        let is_curve = |leg: &&crate::topology::Leg| leg.link == index && leg.is_curve;
+        if topology.legs.iter().any(|leg| is_curve(&leg)) {
+            add(format!("encryption of link `{}`", link.name), &link.at);
+        }
+    }
+    found
+}
+
+fn of_node(node: &Node, add: &mut impl FnMut(String, &Path)) {
+    if !node.role().is_built {
+        add(
+            format!("kind `{}`", node.kind.as_str()),
+            &node.at.key("kind"),
+        );
+    }
+    for (key, is_asked) in NODE_KEYS {
+        if is_asked(&node.decl) {
+            let at = key
+                .split('.')
+                .fold(node.at.clone(), |at, step| at.key(step));
+            add(format!("`{key}`"), &at);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Derives listening sockets from legs and numbers their TCP ports: written, else pinned, else the
+//! lowest of `defaults.ports` that nobody holds.
+
+use std::collections::{HashMap, HashSet};
+
+use super::facts::Facts;
+use super::{Instance, Leg, Listen, Node, Number, Place, Topology, Why, legs, policies};
+use crate::manifest::node::PortDecl;
+use crate::manifest::topology::CurveMode;
+use crate::model::endpoint::is_loopback;
+use crate::model::quantity::PortRange;
+use crate::model::socket::SocketType;
+
+/// Says of each leg what carries it.
+pub(super) fn carry(topology: &mut Topology) {
+    let legs: Vec<Leg> = topology
+        .legs
+        .iter()
+        .map(|leg| {
+            let link = &topology.links[leg.link];
+            let is_beyond = is_beyond(topology, leg);
+            let ends = || leg.from.iter().chain(&leg.to);
+            let is_all_ours = ends().all(|end| !topology.nodes[end.node].is_program());
+            let mode = topology.curve_mode(leg.link);
+            Leg {
+                is_beyond,
+                is_ipc: legs::is_ipc(link.decl.transport, is_beyond, is_all_ours),
+                is_curve: legs::is_curve(mode, is_beyond),
+                ..leg.clone()
+            }
+        })
+        .collect();
+    topology.legs = legs;
+}
+
+/// Whether a leg leaves a machine, or listens at an address that a `peers.json` gives.
+fn is_beyond(topology: &Topology, leg: &Leg) -> bool {
+    let places: HashSet<usize> = leg
+        .from
+        .iter()
+        .chain(&leg.to)
+        .flat_map(|end| topology.instances_of(end.node))
+        .map(|instance| instance.place)
+        .collect();
+    let machines: HashSet<usize> = places.iter().map(|p| topology.places[*p].machine).collect();
+    machines.len() > 1
+        || places
+            .iter()
+            .any(|p| topology.places[*p].is_literal && !is_loopback(&topology.places[*p].bind))
+}
+
+/// Gives each node its listening sockets, in the order that ports are numbered.
+pub(super) fn listen(topology: &mut Topology) {
+    let mut listens: Vec<Vec<Listen>> = topology.nodes.iter().map(role_listens).collect();
+    let mut index: HashMap<(usize, String), usize> = HashMap::new();
+    for (node, own) in listens.iter().enumerate() {
+        for (position, listen) in own.iter().enumerate() {
+            index.insert((node, listen.port.clone()), position);
+        }
+    }
+    for (leg_index, leg) in topology.legs.iter().enumerate() {
+        for end in leg.ends(leg.binds) {
+            let node = &topology.nodes[end.node];
+            let port = if node.is_program() {
+                topology.socket_name(end.node, leg_index)
+            } else {
+                legs::role_port(node.kind, leg.pattern, leg.binds).to_owned()
+            };
+            let own = &mut listens[end.node];
+            let position = *index.entry((end.node, port.clone())).or_insert_with(|| {
+                own.push(Listen::new(port));
+                own.len() - 1
+            });
+            let listen = &mut own[position];
+            if listen.legs.is_empty() {
+                listen.ty = legs::socket_type(leg, leg.binds, node);
+            }
+            listen.legs.push(leg_index);
+            listen.is_tcp |= !leg.is_ipc;
+            listen.is_ipc |= leg.is_ipc;
+            listen.is_beyond |= leg.is_beyond;
+            topology
+                .listen_index
+                .insert((end.node, leg_index), position);
+        }
+    }
+    for (node, own) in topology.nodes.iter_mut().zip(listens) {
+        node.listens = own;
+    }
+    spread_curve(topology);
+}
+
+/// One encrypted wire of a socket encrypts all its wires, and so on through their other ends.
+fn spread_curve(topology: &mut Topology) {
+    loop {
+        let mut changed = false;
+        for node in &mut topology.nodes {
+            for listen in &mut node.listens {
+                let is_curve = listen.legs.iter().any(|leg| topology.legs[*leg].is_curve);
+                listen.is_curve = is_curve;
+                for leg in listen.legs.iter().filter(|_| is_curve) {
+                    changed |= !std::mem::replace(&mut topology.legs[*leg].is_curve, true);
+                }
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// A built-in role listens on all its ports, linked or not, so that a person can reach it.
+fn role_listens(node: &Node) -> Vec<Listen> {
+    node.role()
+        .ports
+        .iter()
+        .map(|port| Listen {
+            is_tcp: true,
+            ..Listen::new((*port).to_owned())
+        })
+        .collect()
+}
+
+impl Listen {
+    fn new(port: String) -> Self {
+        Self {
+            port,
+            ty: SocketType::Router,
+            legs: Vec::new(),
+            is_tcp: false,
+            is_ipc: false,
+            is_beyond: false,
+            is_curve: false,
+        }
+    }
+}
+
+impl Topology {
+    /// What is written about the encryption of a link, for it or for all.
+    pub fn curve_mode(&self, link: usize) -> CurveMode {
+        let link = &self.links[link];
+        let security = self.units[link.unit].decl.security.as_ref();
+        let root = self.units[0].decl.security.as_ref();
+        self.curve_override
+            .or(link.decl.curve)
+            .or(security.and_then(|security| security.curve))
+            .or(root.and_then(|security| security.curve))
+            .unwrap_or(CurveMode::Auto)
+    }
+
+    /// The range that a node's unwritten ports are taken from.
+    pub fn ports_of(&self, node: usize) -> PortRange {
+        let unit = &self.units[self.nodes[node].unit];
+        let root = &self.units[0];
+        let written = unit.decl.defaults.ports.or(root.decl.defaults.ports);
+        written.unwrap_or(policies::PORTS)
+    }
+}
+
+/// The address that a socket of an instance at a place listens on.
+pub fn bind_address<'a>(place: &'a Place, listen: &Listen) -> &'a str {
+    if place.is_literal || listen.is_beyond || is_loopback(&place.bind) {
+        &place.bind
+    } else {
+        "127.0.0.1"
+    }
+}
+
+/// Numbers every TCP port.
+pub(super) fn number(topology: &mut Topology, facts: Option<&Facts>) {
+    let mut numbers: Vec<Vec<Option<Number>>> = topology
+        .instances
+        .iter()
+        .map(|instance| written(topology, instance, facts))
+        .collect();
+    let mut taken: HashSet<(usize, u16)> = HashSet::new();
+    let claims = topology.instances.iter().zip(&numbers);
+    for (instance, own) in claims {
+        let machine = topology.place_of(instance).machine;
+        taken.extend(own.iter().flatten().map(|number| (machine, number.port)));
+    }
+    let mut free = Free {
+        facts,
+        taken,
+        next: HashMap::new(),
+    };
+    for step in [Free::pinned, Free::lowest] {
+        for (instance, own) in topology.instances.iter().zip(&mut numbers) {
+            for (position, number) in own.iter_mut().enumerate() {
+                if number.is_none() {
+                    *number = step(&mut free, topology, instance, position);
+                }
+            }
+        }
+    }
+    for (instance, own) in topology.instances.iter_mut().zip(numbers) {
+        instance.numbers = own.into_iter().flatten().collect();
+    }
+}
+
+/// What is written about an instance's ports; `None` where a number is still to be found.
+fn written(topology: &Topology, instance: &Instance, facts: Option<&Facts>) -> Vec<Option<Number>> {
+    let node = &topology.nodes[instance.node];
+    let each = node.listens.iter().filter(|listen| listen.is_tcp).count();
+    let prefix = &topology.units[node.unit].prefix;
+    let place = topology.place_of(instance);
+    let mut nth = 0;
+    node.listens
+        .iter()
+        .map(|listen| {
+            if !listen.is_tcp {
+                return Some(Number::without());
+            }
+            let at = node.at.key("port");
+            let first = |port: u16, offset: usize| usize::from(port) + offset;
+            let index = instance.index as usize;
+            let (port, at) = match (&instance.port, &node.decl.port) {
+                (Some((port, at)), _) => (first(*port, nth), at.clone()),
+                (None, Some(PortDecl::First(port))) => (first(*port, index * each + nth), at),
+                (None, Some(PortDecl::Each(ports))) => {
+                    let name = listen
+                        .port
+                        .strip_prefix(prefix.as_str())
+                        .unwrap_or(&listen.port);
+                    let port = ports.get(name)?;
+                    (first(port.0, index), at.key(name))
+                }
+                (None, None) => return None,
+            };
+            nth += 1;
+            let Ok(port) = u16::try_from(port) else {
+                return Some(Number::exhausted());
+            };
+            let is_here = place.is_here;
+            let held = facts.filter(|_| is_here);
+            Some(Number {
+                port,
+                why: Why::Written(at),
+                holder: held
+                    .and_then(|facts| facts.hindrance(bind_address(place, listen), port))
+                    .cloned(),
+            })
+        })
+        .collect()
+}
+
+impl Number {
+    fn without() -> Self {
+        Self {
+            port: 0,
+            why: Why::Without,
+            holder: None,
+        }
+    }
+
+    fn exhausted() -> Self {
+        Self {
+            why: Why::Exhausted,
+            ..Self::without()
+        }
+    }
+}
+
+/// The ports that are still to be had.
+struct Free<'a> {
+    facts: Option<&'a Facts>,
+    /// Machine and port of what is given away.
+    taken: HashSet<(usize, u16)>,
+    /// Where the search goes on, by machine and range; what is before it is taken.
+    next: HashMap<(usize, u16, u16), u32>,
+}
+
+impl Free<'_> {
+    /// The port this socket had, where it is still in the range and nobody else has it.
+    fn pinned(&mut self, topology: &Topology, instance: &Instance, at: usize) -> Option<Number> {
+        let listen = &topology.nodes[instance.node].listens[at];
+        let place = topology.place_of(instance);
+        let range = topology.ports_of(instance.node);
+        let facts = self.facts.filter(|_| place.is_here)?;
+        let port = facts.pins.get(instance.name.as_str(), &listen.port)?;
+        let is_ours = (range.first..=range.last).contains(&port)
+            && facts.hindrance(bind_address(place, listen), port).is_none()
+            && self.taken.insert((place.machine, port));
+        is_ours.then_some(Number {
+            port,
+            why: Why::Pinned,
+            holder: None,
+        })
+    }
+
+    /// The lowest port of the range that nobody has.
+    #[expect(clippy::unnecessary_wraps, reason = "it is a step beside `pinned`")]
+    fn lowest(&mut self, topology: &Topology, instance: &Instance, at: usize) -> Option<Number> {
+        let listen = &topology.nodes[instance.node].listens[at];
+        let place = topology.place_of(instance);
+        let range = topology.ports_of(instance.node);
+        let facts = self.facts.filter(|_| place.is_here);
+        let bind = bind_address(place, listen);
+        let key = (place.machine, range.first, range.last);
+        let next = self.next.entry(key).or_insert(u32::from(range.first));
+        while let Ok(port) = u16::try_from(*next) {
+            if port > range.last {
+                break;
+            }
+            *next += 1;
+            let is_free = facts.is_none_or(|facts| {
+                !facts.foreign_pins.contains_key(&port) && facts.hindrance(bind, port).is_none()
+            });
+            if is_free && self.taken.insert((place.machine, port)) {
+                return Some(Number {
+                    port,
+                    why: Why::Chosen,
+                    holder: None,
+                });
+            }
+        }
+        Some(Number::exhausted())
+    }
+}
