@@ -1,0 +1,140 @@
+//! The JSON Schema of manifests, made from the manifest types and the rows of `ROLES`.
+//!
+//! `schemas/topology.schema.json` is this, printed; a test fails while it is stale.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use super::branches;
+use super::simplify;
+use super::snippets;
+use crate::manifest::topology::TopologyDecl;
+use crate::model::name::NAME_PATTERN;
+
+type Object = Map<String, Value>;
+
+/// The keys of `env`, as shells take them.
+const ENV_NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
+/// The schema of a topology.
+pub fn topology() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(generate)
+}
+
+fn generate() -> Value {
+    let derived = schemars::schema_for!(TopologyDecl).to_value();
+    let mut schema = simplify::simplify(derived);
+    name_keys(&mut schema);
+    simplify::accept_expressions(&mut schema);
+    let mut defs = Object::new();
+    let properties = schema["properties"]
+        .as_object_mut()
+        .expect("a topology has keys");
+    properties["zmqnet"] = json!({
+        "description": "The version of this language. Always `1`.",
+        "const": 1,
+    });
+    let node = branches::node(object(properties, "nodes"), &mut defs);
+    let link = branches::link(object(properties, "links"), &mut defs);
+    branches::one_way_to_probe(&mut defs["node-probe"]);
+    defs.insert("node".into(), node);
+    defs.insert("link".into(), link);
+    for (block, def, offered) in [
+        ("nodes", "node", snippets::nodes()),
+        ("links", "link", snippets::links()),
+    ] {
+        properties[block]["additionalProperties"] = json!({"$ref": format!("#/$defs/{def}")});
+        properties[block]["defaultSnippets"] = offered;
+    }
+    schema["required"] = json!(["zmqnet", "nodes"]);
+    schema["$defs"] = defs.into();
+    open_for_users(&mut schema);
+    let draft = json!("https://json-schema.org/draft/2020-12/schema");
+    let mut named = Object::from_iter([("$schema".to_owned(), draft)]);
+    if let Value::Object(schema) = schema {
+        named.extend(schema.into_iter().filter(|(key, _)| key != "$schema"));
+    }
+    named.into()
+}
+
+/// The schema of one entry of a block.
+fn object(properties: &Object, block: &str) -> Object {
+    properties[block]["additionalProperties"]
+        .as_object()
+        .expect("the entries of a block are mappings")
+        .clone()
+}
+
+/// Says where keys and values are names.
+fn name_keys(schema: &mut Value) {
+    let name =
+        |schema: &mut Value| branches::named_by(schema, NAME_PATTERN, branches::NAME_EXPECTED);
+    let top = &mut schema["properties"];
+    for block in ["nodes", "links", "hosts", "vars", "include"] {
+        name(&mut top[block]);
+    }
+    branches::a_name(&mut top["name"]);
+    branches::variable(&mut top["vars"]["additionalProperties"]);
+    let node = &mut top["nodes"]["additionalProperties"]["properties"];
+    name(&mut node["sockets"]);
+    let replicas = &mut node["replicas"];
+    name(replicas);
+    branches::a_name(&mut replicas["items"]);
+    replicas["items"]["type"] = json!("string");
+    replicas["allOf"] = json!([{
+        "if": {"required": ["import"]},
+        "then": {"maxProperties": 1},
+    }]);
+    env_keys(&mut node["env"]);
+    env_keys(&mut node["replicas"]["additionalProperties"]["properties"]["env"]);
+}
+
+fn env_keys(env: &mut Value) {
+    branches::named_by(
+        env,
+        ENV_NAME_PATTERN,
+        "the name of an environment variable: letters, digits and `_`",
+    );
+}
+
+/// `x-` keys and `$schema` may stand in every mapping whose keys are ours.
+fn open_for_users(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(open_for_users),
+        Value::Object(object) => {
+            object.values_mut().for_each(open_for_users);
+            let is_closed = object.get("additionalProperties") == Some(&Value::Bool(false));
+            let is_named = object.contains_key("propertyNames");
+            if is_closed {
+                object.insert("patternProperties".into(), json!({"^(x-|\\$schema$)": {}}));
+            } else if is_named {
+                object.insert("patternProperties".into(), json!({"^x-": {}}));
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_closed_branch_and_every_reference_a_definition() {
+        let text = topology().to_string();
+        for role in &crate::roles::ROLES {
+            let label = match role.kind {
+                crate::roles::Kind::Command => "`command` nodes".to_owned(),
+                _ => format!("kind `{}`", role.name),
+            };
+            assert!(text.contains(&label), "{label}");
+        }
+        for part in text.split("\"#/$defs/").skip(1) {
+            let name = part.split('"').next().unwrap();
+            assert!(topology()["$defs"].get(name).is_some(), "{name}");
+        }
+        assert!(!text.contains("\"null\"") && !text.contains("\"format\""));
+    }
+}

@@ -1,0 +1,14 @@
+//! Floor 5: the schema of manifests, for editors and for `check`.
+//!
+//! One schema decides for both: [`generate`] makes it from the manifest types and the rows of
+//! `ROLES`, [`validate`] walks a tree along it and reports every fault at once. Nothing here
+//! touches the machine.
+
+pub mod branches;
+mod foreign;
+pub mod generate;
+mod quantities;
+mod simplify;
+mod snippets;
+pub mod validate;
+mod words;
