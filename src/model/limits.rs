@@ -51,6 +51,16 @@ impl Default for WireLimits {
 pub mod runner {
     /// The largest frame between the keeper and its clients, in bytes.
     pub const KEEPER_FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Clients of a keeper at a time; one more is turned away.
+    pub const KEEPER_CLIENTS_MAX: usize = 64;
+    /// Bytes waiting to be read by a client of a keeper; a client that lets more gather is dropped.
+    pub const KEEPER_CLIENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+    /// How long a keeper may take to answer, in milliseconds; after it, it counts as lost.
+    pub const KEEPER_ANSWER_MS: u64 = 10_000;
+    /// Events of a keeper that wait for the supervisor; with more it is disconnected and lists anew.
+    pub const KEEPER_EVENTS_MAX: usize = 65_536;
+    /// Bytes of one message on the notification socket.
+    pub const NOTICE_BYTES_MAX: usize = 4 * 1024;
     /// Requests and events waiting for the supervisor.
     pub const SUPERVISOR_QUEUE_MAX: usize = 1_024;
     /// Bytes of a log shown with a failure.

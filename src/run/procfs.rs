@@ -1,0 +1,211 @@
+//! What the kernel says about processes and sockets, read from `/proc`.
+//!
+//! A process is known by its pid *and* its start time: a pid alone may be somebody else's by now.
+//! Everything here is a reading of one moment; a process that ends meanwhile is simply absent.
+
+mod sockets;
+
+pub use sockets::{
+    Listening, Local, Remote, established, holder, holders, listening_tcp, listening_unix,
+};
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::tag::{TAG_ENV, Tag};
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// The process.
+    pub pid: u32,
+    /// The name of its program, at most 15 bytes.
+    pub name: String,
+    /// `R`, `S`, `D`, `T`, `Z` and so on.
+    pub state: char,
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Whether it still does anything: a zombie has ended and only waits to be asked about.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// A process seen by a scan, with its tag where it carries one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What the kernel says of it.
+    pub stat: Stat,
+    /// The tag in its environment; absent too where the environment is not ours to read.
+    pub tag: Option<Tag>,
+}
+
+/// Reads `/proc/PID/stat`; absent when there is no such process.
+pub fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in a stat line may hold anything, parentheses and newlines too, so it ends at the last
+/// closing one.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let text = String::from_utf8_lossy(bytes);
+    let (open, close) = (text.find('(')?, text.rfind(')')?);
+    let pid = text[..open].trim().parse().ok()?;
+    let name = text[open + 1..close].to_owned();
+    let mut fields = text[close + 1..].split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let mut number = |skip: usize| fields.nth(skip)?.parse::<u64>().ok();
+    let (parent, group, session) = (number(0)? as u32, number(0)? as u32, number(0)? as u32);
+    // Field 22 of the line, and three after the state are read.
+    let start_time = number(15)?;
+    Some(Stat {
+        pid,
+        name,
+        state,
+        parent,
+        group,
+        session,
+        start_time,
+    })
+}
+
+/// The tag in a process's environment.
+pub fn tag(pid: u32) -> Option<Tag> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environ
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(TAG_ENV.as_bytes())?.strip_prefix(b"="))
+        .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
+}
+
+/// The name and pid numbers of every process: one pass.
+fn pids() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// Every process of this machine with its tag, in one pass, by pid.
+pub fn scan() -> BTreeMap<u32, Seen> {
+    pids()
+        .into_iter()
+        .filter_map(|pid| {
+            let stat = stat(pid)?;
+            // A zombie has no environment left.
+            let tag = if stat.is_alive() { tag(pid) } else { None };
+            Some((pid, Seen { stat, tag }))
+        })
+        .collect()
+}
+
+/// The direct children of a process. Cheap: the kernel keeps this list.
+pub fn children(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| {
+            text.split_ascii_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// A text that changes with each boot: start times of different boots do not compare.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// The memory of a process that it does not share, in bytes, shared pages by their share (PSS).
+pub fn pss_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// A handle on one process: signals through it reach that process or nobody.
+#[derive(Debug)]
+pub struct Handle {
+    pid: u32,
+    fd: OwnedFd,
+}
+
+impl Handle {
+    /// Opens a process, if it is still the one that started at `start_time` and has not ended.
+    ///
+    /// The handle is opened first and the start time read after it: had the pid changed hands
+    /// between, the start time would differ.
+    pub fn open(pid: u32, start_time: u64) -> Option<Self> {
+        let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+        let now = stat(pid)?;
+        (now.start_time == start_time && now.is_alive()).then_some(Self { pid, fd })
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The file that becomes readable when the process ends.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Sends a signal; an error where the process ended or is not ours to signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.fd, signal)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stat_line_with_a_hostile_name_is_read() {
+        let line = b"12 (a) b (c\n) S 3 4 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 0 0";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!((stat.pid, stat.name.as_str()), (12, "a) b (c\n"));
+        assert_eq!((stat.parent, stat.group, stat.session), (3, 4, 5));
+        assert_eq!(stat.start_time, 987);
+        assert!(stat.is_alive());
+        assert_eq!(parse_stat(b"12 (x) S 3"), None);
+    }
+
+    #[test]
+    fn this_process_is_found_and_has_no_namesake_of_another_start() {
+        let own = stat(std::process::id()).unwrap();
+        assert!(own.is_alive());
+        assert!(scan().contains_key(&own.pid));
+        assert!(Handle::open(own.pid, own.start_time).is_some());
+        assert!(Handle::open(own.pid, own.start_time + 1).is_none());
+        assert!(stat(u32::MAX).is_none());
+        assert!(children(own.parent).contains(&own.pid) || own.parent == 0);
+        assert!(pss_bytes(own.pid).unwrap() > 100_000);
+        assert_eq!(boot_id().len(), 36);
+    }
+}
