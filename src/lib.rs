@@ -28,6 +28,7 @@ pub mod model;
 pub mod plan;
 pub mod protocol;
 pub mod roles;
+pub mod run;
 pub mod schema;
 pub mod source;
 pub mod topology;
