@@ -4,6 +4,7 @@
 //! which running network) is in [`Global`].
 
 pub mod exit;
+mod hidden;
 pub mod ui;
 
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ impl Command {
 
 /// Runs the command line and says how it ended.
 pub fn main() -> ExitCode {
+    if let Some(exit) = hidden::dispatch() {
+        return exit;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -82,7 +82,7 @@ pub const ROLES: [Role; 14] = [
         keys: &[],
         has_store: false,
         stands: &[(Pattern::Mesh, BOTH), (Pattern::Request, TO)],
-        is_built: false,
+        is_built: true,
         rank: 1,
     },
     Role {

@@ -15,6 +15,7 @@
 //! process that is not proven to be ours.
 
 pub mod keeper;
+pub mod node;
 pub mod paths;
 pub mod procfs;
 pub mod tag;

@@ -168,7 +168,12 @@ impl Dialler {
         if self.link.is_some() {
             return Ok(());
         }
-        match open(&self.endpoint, self.identity(), deadline).await {
+        // Who was out of reach before is looked at first, so that a broadcast does not wait for it.
+        let hedge = match self.state {
+            DialState::NeverDialled | DialState::Connected => HEDGE,
+            _ => Duration::ZERO,
+        };
+        match open(&self.endpoint, self.identity(), hedge, deadline).await {
             Ok(link) => {
                 self.link = Some(link);
                 self.state = DialState::Connected;
@@ -249,6 +254,7 @@ impl Dialler {
 async fn open(
     endpoint: &Endpoint,
     identity: Option<PeerIdentity>,
+    hedge: Duration,
     deadline: Instant,
 ) -> Result<Link, DialError> {
     let mut options = SocketOptions::default();
@@ -262,7 +268,7 @@ async fn open(
     let looked = {
         let connecting = socket.connect(&text);
         let looking = async {
-            sleep(HEDGE).await;
+            sleep(hedge).await;
             reach(endpoint).await
         };
         tokio::pin!(connecting, looking);

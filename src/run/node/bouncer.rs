@@ -1,0 +1,126 @@
+//! The dialling side of a replica: one task and one connection a peer.
+//!
+//! It never blocks the start: a peer that is not up yet is dialled again with backoff, and at once
+//! when a broadcast comes. It decides nothing and reports everything.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::model::endpoint::Endpoint;
+use crate::wire::dial::{DialState, Dialler};
+
+/// Bounces that wait for one peer; one more is lost at once.
+const JOBS_MAX: usize = 1_024;
+/// The first rest after a failed attempt to connect.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// The longest rest.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long an attempt may take that nobody waits for.
+const CONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// A frame for a peer.
+pub(super) struct Job {
+    pub(super) broadcast: u64,
+    pub(super) frame: Bytes,
+    pub(super) until: Instant,
+}
+
+/// What happened with a peer.
+pub(super) enum News {
+    State {
+        peer: usize,
+        state: DialState,
+    },
+    Answered {
+        broadcast: u64,
+        peer: usize,
+        frames: Vec<Bytes>,
+    },
+    Lost {
+        broadcast: u64,
+        peer: usize,
+        reason: &'static str,
+    },
+}
+
+/// Starts the task of a peer. It ends when its queue of jobs is dropped.
+pub(super) fn start(
+    peer: usize,
+    own_name: &str,
+    endpoint: &Endpoint,
+    tell: mpsc::Sender<News>,
+) -> mpsc::Sender<Job> {
+    let (jobs, queue) = mpsc::channel(JOBS_MAX);
+    let dialler = Dialler::new(endpoint.clone(), Some(own_name.to_owned()));
+    let bouncer = Bouncer {
+        peer,
+        dialler,
+        told: DialState::NeverDialled,
+        tell,
+    };
+    // Owned by its queue: the node ends it by dropping the sender, and the runtime with it.
+    tokio::spawn(bouncer.run(queue));
+    jobs
+}
+
+struct Bouncer {
+    peer: usize,
+    dialler: Dialler,
+    told: DialState,
+    tell: mpsc::Sender<News>,
+}
+
+impl Bouncer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut backoff = BACKOFF_MIN;
+        let mut again = Instant::now();
+        loop {
+            if self.dialler.is_connected() {
+                backoff = BACKOFF_MIN;
+            }
+            tokio::select! {
+                biased;
+                // Cancel safe: a job that is not handed out stays.
+                job = queue.recv() => match job {
+                    Some(job) => self.bounce(job).await,
+                    None => return,
+                },
+                () = sleep_until(again), if !self.dialler.is_connected() => {
+                    drop(self.dialler.connect(Instant::now() + CONNECT_WAIT).await);
+                    again = Instant::now() + backoff.mul_f64(0.75 + fastrand::f64() / 2.0);
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+            self.tell_state().await;
+        }
+    }
+
+    async fn bounce(&mut self, job: Job) {
+        let (peer, broadcast) = (self.peer, job.broadcast);
+        let news = match self.dialler.request(vec![job.frame], job.until).await {
+            Ok(frames) => News::Answered {
+                broadcast,
+                peer,
+                frames,
+            },
+            Err(error) => News::Lost {
+                broadcast,
+                peer,
+                reason: error.as_str(),
+            },
+        };
+        // The node may be gone; then nobody asks.
+        drop(self.tell.send(news).await);
+    }
+
+    async fn tell_state(&mut self) {
+        let (peer, state) = (self.peer, self.dialler.state());
+        if state != self.told {
+            self.told = state;
+            drop(self.tell.send(News::State { peer, state }).await);
+        }
+    }
+}

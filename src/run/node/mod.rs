@@ -1,0 +1,385 @@
+//! A role process: one machine, its listening sockets, its diallers and its health socket on one
+//! event loop, so that a stuck loop is a failed probe.
+//!
+//! It decides nothing: the machine does. Shutdown order, on SIGTERM, SIGINT, `drain` or at the end
+//! of its uptime: stop listening, answer what was begun, write what is queued, end with code 0.
+
+mod bouncer;
+mod talk;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::name::InstanceName;
+use crate::model::socket::SocketType;
+use crate::protocol::zn1::{self, Reply};
+use crate::roles;
+use crate::roles::replica::{self, Action, Door, Event, Machine};
+use crate::wire::dial::DialState;
+use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError};
+
+use bouncer::{Job, News};
+use talk::Quota;
+pub use talk::{LOG_VARIABLE, start_talking};
+
+/// The port name of the health socket.
+const HEALTH: &str = "health";
+/// How long a role that ends waits for what it has begun.
+const DRAIN_WAIT: Duration = Duration::from_millis(700);
+/// How long it then waits for what the kernel has not taken yet.
+const FLUSH_WAIT: Duration = Duration::from_millis(100);
+/// News of the peers that wait for the loop.
+const NEWS_MAX: usize = 1_024;
+/// Far enough away for a timer that is not armed.
+const FAR: Duration = Duration::from_secs(86_400 * 365);
+
+/// Why a role could not run.
+#[derive(Debug)]
+pub enum NodeError {
+    /// The file with its configuration cannot be read.
+    Told(PathBuf, io::Error),
+    /// The file with its configuration is none.
+    Config(PathBuf, serde_json::Error),
+    /// One of its endpoints cannot be bound.
+    Listen(ListenError),
+    /// The runtime, or a signal handler, could not be set up.
+    Runtime(io::Error),
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Config(path, error) => {
+                write!(f, "{} is no role's configuration: {error}", path.display())
+            }
+            Self::Listen(error) => error.fmt(f),
+            Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for NodeError {}
+
+/// How a role runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Ends after this long.
+    pub uptime: Option<Duration>,
+    /// Leaves the health socket out: nobody supervises it.
+    pub is_alone: bool,
+}
+
+/// The hidden entry point: runs the role that a file tells of.
+pub fn main(told: &Path) -> ExitCode {
+    start_talking(None);
+    let result = read(told).and_then(|config| match config {
+        roles::Config::Replica(config) => run(&config, Options::default()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(told: &Path) -> Result<roles::Config, NodeError> {
+    let text = fs::read(told).map_err(|error| NodeError::Told(told.to_owned(), error))?;
+    serde_json::from_slice(&text).map_err(|error| NodeError::Config(told.to_owned(), error))
+}
+
+/// Runs a replica to its end.
+pub fn run(config: &replica::Config, options: Options) -> Result<(), NodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(NodeError::Runtime)?;
+    runtime.block_on(async { Node::new(config, options)?.run().await })
+}
+
+/// What is known of a peer.
+struct PeerFacts {
+    name: InstanceName,
+    endpoint: Endpoint,
+    jobs: mpsc::Sender<Job>,
+    state: DialState,
+    since: SystemTime,
+    missed: u64,
+}
+
+struct Node {
+    name: InstanceName,
+    machine: Machine,
+    hub: Hub,
+    peers: Vec<PeerFacts>,
+    news: mpsc::Receiver<News>,
+    start: Instant,
+    ends: Option<Instant>,
+    quota: Quota,
+    is_draining: bool,
+}
+
+impl Node {
+    fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
+        let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
+        if !options.is_alone {
+            hub.listen(HEALTH, &config.health, SocketType::Router)
+                .map_err(NodeError::Listen)?;
+        }
+        for endpoint in &config.listen {
+            hub.listen("main", endpoint, SocketType::Router)
+                .map_err(NodeError::Listen)?;
+            tracing::info!("bound to {endpoint}");
+        }
+        let (tell, news) = mpsc::channel(NEWS_MAX);
+        let peers = config
+            .peers
+            .iter()
+            .enumerate()
+            .map(|(index, (name, endpoint))| PeerFacts {
+                name: name.clone(),
+                endpoint: endpoint.clone(),
+                jobs: bouncer::start(index, config.name.as_str(), endpoint, tell.clone()),
+                state: DialState::NeverDialled,
+                since: SystemTime::now(),
+                missed: 0,
+            })
+            .collect();
+        let start = Instant::now();
+        Ok(Self {
+            name: config.name.clone(),
+            machine: Machine::new(config),
+            hub,
+            peers,
+            news,
+            start,
+            ends: options.uptime.map(|uptime| start + uptime),
+            quota: Quota::default(),
+            is_draining: false,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), NodeError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Runtime)?;
+        let tick = sleep_until(self.start + FAR);
+        let end = sleep_until(self.ends.unwrap_or(self.start + FAR));
+        tokio::pin!(tick, end);
+        let mut is_ticking = false;
+        while !(self.is_draining && self.machine.is_idle()) {
+            let was_draining = self.is_draining;
+            // The rare arms come first: polling them is cheap, and a flood cannot starve them.
+            tokio::select! {
+                biased;
+                // Cancel safe: a signal that is not taken stays.
+                _ = terminate.recv() => self.is_draining = true,
+                _ = interrupt.recv() => self.is_draining = true,
+                () = &mut end => {
+                    if was_draining {
+                        break;
+                    }
+                    self.is_draining = true;
+                }
+                () = &mut tick, if is_ticking => {
+                    is_ticking = false;
+                    self.step(Event::Tick);
+                }
+                // Cancel safe: nothing is taken until it is handed out.
+                Some(news) = self.news.recv() => self.hear(news),
+                event = self.hub.next() => self.receive(event),
+            }
+            if self.is_draining && !was_draining {
+                self.hub.stop_listening();
+                end.as_mut().reset(Instant::now() + DRAIN_WAIT);
+            }
+            self.arm(tick.as_mut(), &mut is_ticking);
+        }
+        self.hub.drain(FLUSH_WAIT).await;
+        tracing::info!("zmqnet has gracefully shutdown");
+        Ok(())
+    }
+
+    /// Arms the timer for the oldest broadcast. It may ring early for a newer one, and is armed
+    /// again then: cheaper than moving it with every message.
+    fn arm(&self, tick: std::pin::Pin<&mut Sleep>, is_ticking: &mut bool) {
+        if *is_ticking {
+            return;
+        }
+        if let Some(deadline) = self.machine.deadline() {
+            tick.reset(self.start + deadline);
+            *is_ticking = true;
+        }
+    }
+
+    fn receive(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Message { port, conn, frames } => {
+                let door = match &*port {
+                    HEALTH => Door::Health,
+                    _ => Door::Public,
+                };
+                self.step(Event::Request {
+                    caller: conn.0,
+                    door,
+                    frames,
+                });
+            }
+            HubEvent::Opened { port, conn } => {
+                tracing::debug!(conn = conn.0, port = &*port, "connection opened");
+            }
+            HubEvent::Closed { port, conn, reason } => {
+                tracing::debug!(conn = conn.0, port = &*port, ?reason, "connection closed");
+            }
+        }
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::State { peer, state } => {
+                let facts = &mut self.peers[peer];
+                if facts.state != state {
+                    (facts.state, facts.since) = (state, SystemTime::now());
+                    if state == DialState::Connected {
+                        tracing::info!("connected to {}", facts.endpoint);
+                    }
+                }
+            }
+            News::Answered {
+                broadcast,
+                peer,
+                frames,
+            } => self.step(Event::Answered {
+                broadcast,
+                peer,
+                frames,
+            }),
+            News::Lost {
+                broadcast,
+                peer,
+                reason,
+            } => self.step(Event::Lost {
+                broadcast,
+                peer,
+                reason,
+            }),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let mut actions = Vec::new();
+        let mut next = Some(event);
+        let mut more = VecDeque::new();
+        // A bounce that cannot even be queued is an event of its own.
+        while let Some(event) = next.take().or_else(|| more.pop_front()) {
+            self.machine.step(self.start.elapsed(), event, &mut actions);
+            for action in actions.drain(..) {
+                more.extend(self.act(action));
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Answer { caller, frames } => self.send(caller, frames),
+            Action::Bounce {
+                broadcast,
+                peer,
+                frame,
+                until,
+            } => {
+                let until = self.start + until;
+                let job = Job {
+                    broadcast,
+                    frame,
+                    until,
+                };
+                if self.peers[peer].jobs.try_send(job).is_err() {
+                    return Some(Event::Lost {
+                        broadcast,
+                        peer,
+                        reason: "too much is waiting for it",
+                    });
+                }
+            }
+            Action::Report {
+                caller,
+                mut envelope,
+                id,
+            } => {
+                envelope.extend(Reply::new(zn1::OK, id, self.facts()).encode());
+                self.send(caller, envelope);
+            }
+            Action::Drain => self.is_draining = true,
+            Action::Note(message) => {
+                if self.quota.allows(self.start.elapsed()) {
+                    tracing::info!("received: {message}");
+                }
+            }
+            Action::Missed { peer, reason } => {
+                let facts = &mut self.peers[peer];
+                facts.missed += 1;
+                if self.quota.allows(self.start.elapsed()) {
+                    let endpoint = &facts.endpoint;
+                    tracing::warn!(
+                        peer = facts.name.as_str(),
+                        reason,
+                        "connection to {endpoint} is offline, message dropped"
+                    );
+                }
+            }
+        }
+        None
+    }
+
+    fn send(&self, caller: u64, frames: Vec<Bytes>) {
+        if let Err(error) = self.hub.send(ConnId(caller), frames) {
+            tracing::debug!(conn = caller, ?error, "an answer met nobody");
+        }
+    }
+
+    /// What `status` answers: facts only.
+    fn facts(&self) -> Value {
+        let peers: Vec<Value> = self
+            .peers
+            .iter()
+            .map(|peer| {
+                json!({
+                    "name": peer.name,
+                    "endpoint": peer.endpoint,
+                    "state": peer.state,
+                    "since_ms": millis(peer.since),
+                    "missed": peer.missed,
+                })
+            })
+            .collect();
+        json!({
+            "role": "replica",
+            "name": self.name,
+            "pid": std::process::id(),
+            "facts": self.machine.counters(),
+            "peers": peers,
+            "connections": self.hub.connections(),
+            "listeners": self.hub.counters(),
+        })
+    }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
