@@ -48,6 +48,8 @@ pub const VARIABLE_VALUE: &str = "ZN0122";
 pub const BAD_EXPRESSION: &str = "ZN0123";
 /// `${node.x}` or `${link.x}` where it cannot be known.
 pub const MISPLACED_EXPRESSION: &str = "ZN0124";
+/// Two replicas of a peers file with one name or one port.
+pub const DUPLICATE_REPLICA: &str = "ZN0131";
 /// A key that means nothing here.
 pub const UNKNOWN_KEY: &str = "ZN0201";
 /// A value of the wrong type or form.
@@ -147,6 +149,11 @@ pub const CODES: &[Code] = &[
         code: MISPLACED_EXPRESSION,
         title: "an expression that is not known here",
         text: "`${node.*}` and `${link.*}` differ from instance to instance. They stand in the texts of a node:\nits `command`, `env`, `cwd` and probe.",
+    },
+    Code {
+        code: DUPLICATE_REPLICA,
+        title: "two replicas with one name or one port",
+        text: "ZMQ Net took the first of two replicas with the same name, silently. Here names differ, and so\ndo the ports of one address.",
     },
     Code {
         code: UNKNOWN_KEY,

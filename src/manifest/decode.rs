@@ -44,7 +44,7 @@ fn refused<T: DeserializeOwned>(tree: &Tree, block: &str) -> Option<(Path, serde
 }
 
 /// The values without what nobody reads. A key without a value is as unwritten.
-fn to_json(item: &Item) -> Value {
+pub fn to_json(item: &Item) -> Value {
     match &item.content {
         Content::Map(map) => map
             .iter()

@@ -71,6 +71,32 @@ pub struct LinkDecl {
     pub every: Option<Duration>,
 }
 
+impl LinkDecl {
+    /// A link of a pattern, nothing else written.
+    pub fn of(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            from: None,
+            to: None,
+            among: None,
+            via: None,
+            listen: None,
+            topics: None,
+            filters: None,
+            hwm: None,
+            overflow: None,
+            timeout: None,
+            retries: None,
+            transport: None,
+            types: None,
+            curve: None,
+            gate: None,
+            shape: None,
+            every: None,
+        }
+    }
+}
+
 /// One name or a list of names.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -8,6 +8,7 @@
 pub mod decode;
 pub mod link;
 pub mod node;
+pub mod peers;
 pub mod policy;
 pub mod topology;
 pub mod var;

@@ -6,9 +6,12 @@
 
 pub mod branches;
 mod foreign;
+pub mod front;
 pub mod generate;
 mod quantities;
 mod simplify;
 mod snippets;
+pub mod substitute;
 pub mod validate;
+pub mod variables;
 mod words;

@@ -17,19 +17,30 @@ use crate::source::path::{Path, Step};
 use crate::source::tree::{Content, Entry, Item, Map, Tree};
 
 /// Every fault of a tree, in written order. A fault that an alias repeats is reported once.
-pub fn validate(tree: &Tree, schema: &Value) -> Vec<Diagnostic> {
-    part(tree, &Path::top(tree.file), schema, schema)
+pub fn validate(tree: &Tree, schema: &Value, skipped: &HashSet<Path>) -> Vec<Diagnostic> {
+    walk(tree, Path::top(tree.file), (schema, schema), skipped)
 }
 
 /// Every fault of the value a path leads to, for a schema whose references are in `root`.
-pub fn part(tree: &Tree, path: &Path, schema: &Value, root: &Value) -> Vec<Diagnostic> {
-    let Some(item) = tree.find(path) else {
+pub fn part(tree: &Tree, path: Path, schema: &Value, root: &Value) -> Vec<Diagnostic> {
+    walk(tree, path, (schema, root), &HashSet::new())
+}
+
+/// Values that are `skipped` are judged by nobody: what is wrong with them was reported before.
+fn walk(
+    tree: &Tree,
+    path: Path,
+    (schema, root): (&Value, &Value),
+    skipped: &HashSet<Path>,
+) -> Vec<Diagnostic> {
+    let Some(item) = tree.find(&path) else {
         return Vec::new();
     };
     let mut walk = Walk {
         root,
         tree,
-        path: path.clone(),
+        skipped,
+        path,
         found: Vec::new(),
         patterns: HashMap::new(),
     };
@@ -49,6 +60,7 @@ pub fn part(tree: &Tree, path: &Path, schema: &Value, root: &Value) -> Vec<Diagn
 struct Walk<'a> {
     root: &'a Value,
     tree: &'a Tree,
+    skipped: &'a HashSet<Path>,
     path: Path,
     found: Vec<Diagnostic>,
     patterns: HashMap<&'a str, Regex>,
@@ -56,6 +68,9 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn item(&mut self, item: &Item, schema: &'a Value) {
+        if !self.skipped.is_empty() && self.skipped.contains(&self.path) {
+            return;
+        }
         let schema = self.resolved(schema);
         if let Some(variants) = schema["anyOf"].as_array() {
             return self.choice(item, schema, variants);

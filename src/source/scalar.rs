@@ -5,7 +5,7 @@ use serde_json::Number;
 use super::tree::Content;
 
 /// Reads a scalar that stands without quotes.
-pub(super) fn plain(text: &str) -> Content {
+pub fn plain(text: &str) -> Content {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Content::Null,
         "true" | "True" | "TRUE" => return Content::Bool(true),
