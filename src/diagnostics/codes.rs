@@ -62,6 +62,56 @@ pub const MISPLACED_KEY: &str = "ZN0204";
 pub const BAD_NAME: &str = "ZN0205";
 /// A number outside its bounds, or a list of the wrong length.
 pub const OUT_OF_BOUNDS: &str = "ZN0206";
+/// A name that leads nowhere.
+pub const UNKNOWN_NAME: &str = "ZN0301";
+/// Two instances of the same name.
+pub const NAME_CLASH: &str = "ZN0302";
+/// Two values for one environment variable.
+pub const ENVIRONMENT_CLASH: &str = "ZN0303";
+/// A file that cannot be included.
+pub const INCLUDE: &str = "ZN0304";
+/// A kind that may not stand on this side of a pattern.
+pub const WRONG_SIDE: &str = "ZN0401";
+/// Socket types that do not go together.
+pub const PAIRING: &str = "ZN0402";
+/// A broker that does not fit its link.
+pub const WRONG_BROKER: &str = "ZN0403";
+/// Links that cannot share a socket.
+pub const SHARED_SOCKET: &str = "ZN0404";
+/// A probe that nobody can answer.
+pub const WRONG_PROBE: &str = "ZN0405";
+/// A side that cannot listen.
+pub const WRONG_LISTENER: &str = "ZN0406";
+/// A transport that does not reach.
+pub const WRONG_TRANSPORT: &str = "ZN0407";
+/// Too many instances or connections.
+pub const TOO_LARGE_TOPOLOGY: &str = "ZN0408";
+/// One endpoint is asked for and there are several.
+pub const SEVERAL_ENDPOINTS: &str = "ZN0409";
+/// A port given away twice.
+pub const PORT_CLASH: &str = "ZN0501";
+/// No port is left.
+pub const PORTS_EXHAUSTED: &str = "ZN0502";
+/// Open to the network without encryption.
+pub const OPEN_WITHOUT_CURVE: &str = "ZN0503";
+/// A link that leaves the machine unencrypted, as written.
+pub const IN_THE_CLEAR: &str = "ZN0504";
+/// A node that could be on any of several hosts.
+pub const NO_HOST: &str = "ZN0505";
+/// A port that must be written.
+pub const PORT_MISSING: &str = "ZN0506";
+/// A unix socket path that is too long.
+pub const IPC_PATH: &str = "ZN0507";
+/// A port that somebody else listens on.
+pub const PORT_TAKEN: &str = "ZN0508";
+/// A program that is not there.
+pub const NO_PROGRAM: &str = "ZN0509";
+/// It is not known which host this machine is.
+pub const WHICH_HOST: &str = "ZN0510";
+/// `after` in a circle.
+pub const AFTER_CIRCLE: &str = "ZN0601";
+/// Waiting for the end of what does not end.
+pub const NEVER_DONE: &str = "ZN0602";
 
 /// Every code, in order.
 pub const CODES: &[Code] = &[
@@ -184,6 +234,131 @@ pub const CODES: &[Code] = &[
         code: OUT_OF_BOUNDS,
         title: "out of bounds",
         text: "The number is too small or too large, or the list too short.",
+    },
+    Code {
+        code: UNKNOWN_NAME,
+        title: "a name that leads nowhere",
+        text: "Links, `after`, `via`, `sockets`, probes and `host` name what is written elsewhere in the same\nmanifest. Nodes of an included file are named `PREFIX.NODE`.",
+    },
+    Code {
+        code: NAME_CLASH,
+        title: "two instances have the same name",
+        text: "Instance names are unique in a topology: they name processes, logs and sockets. `replicas: 2` of\n`a` makes `a-0` and `a-1`, so no other node may be named `a-0`.",
+    },
+    Code {
+        code: ENVIRONMENT_CLASH,
+        title: "a variable would be set twice",
+        text: "A link `tasks` gives `ZMQNET_TASKS_ENDPOINT` and others; `-` and `.` become `_` and letters upper\ncase. Two links of one node whose names then look alike clash, and so does an `env` key that zmqnet\nsets itself.",
+    },
+    Code {
+        code: INCLUDE,
+        title: "a file that cannot be included",
+        text: "It cannot be read, or it includes itself. Paths are relative to the file they are written in.",
+    },
+    Code {
+        code: WRONG_SIDE,
+        title: "a kind on a side of a link where it cannot stand",
+        text: "Each kind speaks on some sides of some patterns. For example, a `bus` passes messages on and never\nanswers a request. `zmqnet explain KIND` lists where a kind may stand.",
+    },
+    Code {
+        code: PAIRING,
+        title: "socket types that do not go together",
+        text: "ZeroMQ lets only some types talk to each other: REQ with REP or ROUTER, PUB with SUB, PUSH with\nPULL. A link's `pattern` says which it takes; most links need no `types` at all.",
+    },
+    Code {
+        code: WRONG_BROKER,
+        title: "a broker that does not fit its link",
+        text: "A `request` link goes via a `queue`, a `pubsub` link via a `bus`, a `gossip` link via a\n`lighthouse`. `pipeline` and `mesh` links have no broker.",
+    },
+    Code {
+        code: SHARED_SOCKET,
+        title: "links that cannot share a socket",
+        text: "Links under one name of `sockets` share one socket: same type, same mode. PUSH, REQ and DEALER hand\nmessages to all their peers in turn, so they are never shared.",
+    },
+    Code {
+        code: WRONG_PROBE,
+        title: "a request probe where the node does not answer",
+        text: "`probe: {request: LINK}` asks a link on which the node stands in `to`, or a mesh.",
+    },
+    Code {
+        code: WRONG_LISTENER,
+        title: "the other side always listens",
+        text: "Brokers, stores and other roles of zmqnet always listen; a stream or spool that subscribes always\ndials. `listen` is for links between programs.",
+    },
+    Code {
+        code: WRONG_TRANSPORT,
+        title: "a transport that does not reach",
+        text: "Unix sockets stay on one host. Leave `transport` out and zmqnet takes TCP where it must.",
+    },
+    Code {
+        code: TOO_LARGE_TOPOLOGY,
+        title: "too many instances or connections",
+        text: "A topology has at most 20,000 instances and 1,000,000 connections. Everybody to everybody grows with\nthe square of the instances: a broker (`via`) makes it linear.",
+    },
+    Code {
+        code: SEVERAL_ENDPOINTS,
+        title: "several endpoints where one is asked for",
+        text: "`${link.X.endpoint}` is for a socket with one endpoint. `${link.X.endpoints}` gives all of them,\nseparated by spaces.",
+    },
+    Code {
+        code: PORT_CLASH,
+        title: "a port is given away twice",
+        text: "A node's instances take consecutive ports from the one that is written: `port: 7000` with\n`replicas: 3` takes 7000, 7001 and 7002. Unwritten ports never clash.",
+    },
+    Code {
+        code: PORTS_EXHAUSTED,
+        title: "no port is left",
+        text: "Unwritten ports are taken from `defaults.ports`, without those that other networks of this machine\nhave. Written ones end at 65535.",
+    },
+    Code {
+        code: OPEN_WITHOUT_CURVE,
+        title: "open to the network without encryption",
+        text: "What leaves a machine is encrypted, or a person has written that it is not: `curve: never` in a link\nor under `security`, or `--curve never` for a bare `peers.json`, which has no word for it.",
+    },
+    Code {
+        code: IN_THE_CLEAR,
+        title: "a link leaves the machine unencrypted",
+        text: "`curve: never` is written, so this is only a warning; every plan repeats it.",
+    },
+    Code {
+        code: NO_HOST,
+        title: "a node names no host",
+        text: "With several `hosts`, each node says where it is: `host: NAME`, or a list that its instances take in\nturn.",
+    },
+    Code {
+        code: PORT_MISSING,
+        title: "a port must be written",
+        text: "A port that is chosen on one host is not known on another. Who is dialled from another host, or\nstarted by somebody else, has its port written.",
+    },
+    Code {
+        code: IPC_PATH,
+        title: "the path of a unix socket is too long",
+        text: "The kernel takes 107 bytes. Sockets are below `$XDG_RUNTIME_DIR`, else below /tmp.",
+    },
+    Code {
+        code: PORT_TAKEN,
+        title: "somebody else listens on this port",
+        text: "This is about this machine at this moment, not about the manifest: `check` does not look. `ss -ltnp`\nshows who listens.",
+    },
+    Code {
+        code: NO_PROGRAM,
+        title: "a program is not there",
+        text: "A program without `/` is looked up in `PATH`; one with `/` is relative to the manifest. It must be\nan executable file.",
+    },
+    Code {
+        code: WHICH_HOST,
+        title: "which host is this machine?",
+        text: "`apply` acts for one host: `--host`, else `$ZMQNET_HOST`, else the only entry of `hosts` with an\naddress of this machine.",
+    },
+    Code {
+        code: AFTER_CIRCLE,
+        title: "`after` goes round in a circle",
+        text: "Each of these nodes waits for the next, so none would ever start.",
+    },
+    Code {
+        code: NEVER_DONE,
+        title: "waiting for the end of what does not end",
+        text: "`after: {NODE: done}` waits until NODE has ended with exit code 0, so NODE needs `run: once`.",
     },
 ];
 

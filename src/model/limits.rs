@@ -11,6 +11,10 @@ pub mod source {
     pub const VALUES_MAX: usize = 1_000_000;
     /// The most faults one run reports; further ones are counted.
     pub const FAULTS_MAX: usize = 100;
+    /// The most files one manifest may include, each use counted.
+    pub const INCLUDES_MAX: usize = 1_000;
+    /// The deepest an include may stand inside others.
+    pub const INCLUDES_DEEP_MAX: usize = 16;
     /// The most instances one topology may plan.
     pub const INSTANCES_MAX: usize = 20_000;
     /// The most wires one topology may plan.

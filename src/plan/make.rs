@@ -16,6 +16,7 @@ use crate::model::socket::{Mode, Side};
 use crate::roles::{self, Kind, replica};
 use crate::source::path::Path;
 use crate::topology::expand::Scope;
+use crate::topology::paths::{absolute, program};
 use crate::topology::{self, Topology, Why, sockets};
 
 /// How long a broadcast waits for a member that is connected and silent.
@@ -291,9 +292,7 @@ impl Maker<'_> {
             return ProbeHow::Notify;
         }
         match &decl.log {
-            Some(regex) => ProbeHow::Log {
-                regex: regex.clone(),
-            },
+            Some(regex) => ProbeHow::Log { regex: text(regex) },
             None => ProbeHow::Alive,
         }
     }
@@ -337,31 +336,6 @@ fn expanded(scope: &Scope<'_>, text: &str) -> String {
     scope
         .text(text)
         .expect("checks::expressions found no fault in it")
-}
-
-/// What is looked up for a program: a name without `/` in `PATH`, everything else from the
-/// manifest's directory.
-pub fn program(dir: &FsPath, written: &str) -> PathBuf {
-    if written.contains('/') {
-        absolute(dir, FsPath::new(written))
-    } else {
-        PathBuf::from(written)
-    }
-}
-
-/// A path as seen from a directory, without `.` and `..`.
-fn absolute(dir: &FsPath, path: &FsPath) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in dir.join(path).components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 impl From<&sockets::Socket> for Socket {

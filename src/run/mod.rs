@@ -14,6 +14,7 @@
 //! Nothing here chooses what the compiler should have chosen, and no signal is ever sent to a
 //! process that is not proven to be ours.
 
+pub mod facts;
 pub mod keeper;
 pub mod node;
 pub mod paths;

@@ -8,6 +8,7 @@
 pub mod checks;
 pub mod expand;
 pub mod facts;
+pub mod paths;
 pub mod resolve;
 pub mod sockets;
 
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 use crate::manifest::link::LinkDecl;
 use crate::manifest::node::{AfterCondition, EnvDecl, NodeDecl};
+use crate::manifest::peers::Member;
 use crate::manifest::topology::{Ordered, TopologyDecl};
 use crate::model::layout::Layout;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
@@ -51,19 +53,6 @@ pub struct Unit {
     pub imports: BTreeMap<String, Vec<Member>>,
     /// Whether it is a bare `peers.json`, which has no words for encryption.
     pub is_bare: bool,
-}
-
-/// A member of a ZMQ Net `peers.json`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Its name.
-    pub name: String,
-    /// The address it binds and others dial.
-    pub address: String,
-    /// Its port.
-    pub port: u16,
-    /// Where it is written.
-    pub at: Path,
 }
 
 /// A manifest, resolved.

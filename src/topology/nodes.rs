@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::resolve::Given;
-use super::{Dangling, Instance, Member, Named, Node, Place, Unit, policies};
+use super::{Dangling, Instance, Named, Node, Place, Unit, policies};
 use crate::diagnostics::At;
 use crate::manifest::link::OneOrMany;
 use crate::manifest::node::{EnvDecl, LateDecl, NodeDecl, ReplicasDecl, WhenDecl};
+use crate::manifest::peers::Member;
 use crate::manifest::topology::Ordered;
 use crate::model::endpoint::is_loopback;
 use crate::model::limits::source::INSTANCES_MAX;

@@ -1,0 +1,65 @@
+//! Nothing listens beyond loopback in the clear unless a person wrote so, and then every plan says
+//! it.
+
+use crate::diagnostics::{Diagnostic, codes};
+use crate::roles::Kind;
+use crate::topology::{Leg, Topology};
+
+pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    let mut last = None;
+    for leg in topology.legs.iter().filter(|leg| leg.is_beyond) {
+        if last == Some(leg.link) {
+            continue;
+        }
+        last = Some(leg.link);
+        if leg.is_curve {
+            encrypted(topology, leg, found);
+        } else {
+            let link = &topology.links[leg.link];
+            let message = format!("`{}` leaves the machine unencrypted", link.name);
+            found.push(
+                Diagnostic::warning(codes::IN_THE_CLEAR, message)
+                    .at_key(link.at.clone(), "anybody on the way reads and writes it")
+                    .help("leave `curve: never` out to have it encrypted"),
+            );
+        }
+    }
+}
+
+/// A wire that must be encrypted and cannot be.
+fn encrypted(topology: &Topology, leg: &Leg, found: &mut Vec<Diagnostic>) {
+    let link = &topology.links[leg.link];
+    if topology.units[link.unit].is_bare {
+        let message = "a bare `peers.json` listens beyond loopback and cannot be encrypted";
+        let first = leg.from.iter().find_map(|end| {
+            let mut instances = topology.instances_of(end.node).iter();
+            instances.find(|instance| topology.place_of(instance).machine != 0)
+        });
+        let mut fault = Diagnostic::error(codes::OPEN_WITHOUT_CURVE, message)
+            .help("say that you mean it: `--curve never`");
+        if let Some(instance) = first {
+            let label = format!("`{}` is open to its network", instance.name);
+            fault = fault.at_key(instance.at.clone(), label);
+        }
+        found.push(fault);
+        return;
+    }
+    for end in leg.from.iter().chain(&leg.to) {
+        let node = &topology.nodes[end.node];
+        if node.kind == Kind::External && node.decl.key.is_none() {
+            let message = format!(
+                "`{}` has no key, so `{}` cannot be encrypted",
+                node.name, link.name
+            );
+            found.push(
+                Diagnostic::error(codes::OPEN_WITHOUT_CURVE, message)
+                    .at_key(
+                        node.at.clone(),
+                        "somebody else starts it: we do not know its key",
+                    )
+                    .at_key(link.at.clone(), "this link leaves its host")
+                    .help("write its public key as `key`, or `curve: never` in the link"),
+            );
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Every socket has a port number.
+
+use crate::diagnostics::{Diagnostic, codes};
+use crate::topology::{Instance, Topology, Why};
+
+pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    for (index, node) in topology.nodes.iter().enumerate() {
+        let is_without = |instance: &&Instance| {
+            let mut numbers = instance.numbers.iter();
+            numbers.any(|number| number.why == Why::Exhausted)
+        };
+        let Some(first) = topology.instances_of(index).iter().find(is_without) else {
+            continue;
+        };
+        let name = &first.name;
+        if node.decl.port.is_some() || first.port.is_some() {
+            let at = match &first.port {
+                Some((_, at)) => at.clone(),
+                None => node.at.key("port"),
+            };
+            found.push(
+                Diagnostic::error(
+                    codes::PORTS_EXHAUSTED,
+                    format!("the ports of `{}` run past 65535", node.name),
+                )
+                .at_value(at, format!("`{name}` is left without one"))
+                .help("start lower, or have fewer replicas"),
+            );
+            continue;
+        }
+        let range = topology.ports_of(index);
+        let unit = &topology.units[node.unit];
+        let message = format!("no port of {range} is left for `{name}`");
+        let fault = Diagnostic::error(codes::PORTS_EXHAUSTED, message)
+            .help("write a wider range as `defaults: {ports: 7000..7999}`");
+        found.push(if unit.decl.defaults.ports.is_some() {
+            let at = unit.top.key("defaults").key("ports");
+            fault
+                .at_value(at, "all of these are given away")
+                .at_key(node.at.clone(), "this node needs more")
+        } else {
+            fault.at_key(node.at.clone(), "this node needs more")
+        });
+    }
+}
