@@ -3,9 +3,17 @@
 //! `ui` is the only printer and `exit` holds the codes. What several commands share (which manifest,
 //! which running network) is in [`Global`].
 
+pub mod check;
+pub mod environment;
 pub mod exit;
+pub mod explain;
 mod hidden;
+pub mod init;
+pub mod look;
+pub mod manifest_file;
+pub mod schema;
 pub mod ui;
+pub mod variables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,11 +54,21 @@ pub struct Global {
 
 /// One variant a command: `Variant(command::Args)`, its doc is the help line.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Init(init::Args),
+    Check(check::Args),
+    Schema(schema::Args),
+    Explain(explain::Args),
+}
 
 impl Command {
-    fn run(self, _global: &Global) -> Outcome {
-        match self {}
+    fn run(self, global: &Global) -> Outcome {
+        match self {
+            Self::Init(args) => args.run(),
+            Self::Check(args) => args.run(global),
+            Self::Schema(args) => args.run(),
+            Self::Explain(args) => args.run(),
+        }
     }
 }
 

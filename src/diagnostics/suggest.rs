@@ -6,7 +6,14 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|candidate| {
-            let distance = strsim::osa_distance(&lower, &candidate.to_lowercase());
+            let own = candidate.to_lowercase();
+            // `SIGTERM` for `TERM`: the word with something before it.
+            let is_tail = own.len() > 2 && lower.len() > own.len() && lower.ends_with(&own);
+            let distance = if is_tail {
+                1
+            } else {
+                strsim::osa_distance(&lower, &own)
+            };
             (distance, candidate)
         })
         .filter(|(distance, candidate)| {
@@ -35,6 +42,7 @@ mod tests {
         assert_eq!(nearest("replica", words), Some("replicas"));
         assert_eq!(nearest("reatsrt", words), Some("restart"));
         assert_eq!(nearest("After", words), Some("after"));
+        assert_eq!(nearest("SIGTERM", ["TERM", "INT"]), Some("TERM"));
         assert_eq!(nearest("banana", words), None);
         assert_eq!(nearest("x", ["y"]), None);
     }

@@ -2,6 +2,7 @@
 
 use super::codes;
 use super::{At, Diagnostic};
+use crate::model::limits::source::{DEPTH_MAX, FILE_BYTES_MAX, VALUES_MAX};
 use crate::source::fault::{Fault, FaultKind};
 use crate::source::path::FileId;
 
@@ -17,7 +18,7 @@ pub fn of_fault(file: FileId, fault: &Fault) -> Diagnostic {
 
 fn words(kind: &FaultKind) -> (Diagnostic, &'static str) {
     match kind {
-        FaultKind::TooLarge { .. }
+        FaultKind::TooLarge
         | FaultKind::NotUtf8 { .. }
         | FaultKind::Binary { .. }
         | FaultKind::Empty
@@ -45,13 +46,16 @@ fn words(kind: &FaultKind) -> (Diagnostic, &'static str) {
             "this is no key",
         ),
         FaultKind::TooDeep => (
-            Diagnostic::error(codes::TOO_MUCH, "nested more than 64 deep"),
+            Diagnostic::error(
+                codes::TOO_MUCH,
+                format!("nested more than {DEPTH_MAX} deep"),
+            ),
             "too deep from here",
         ),
         FaultKind::TooManyValues => (
             Diagnostic::error(
                 codes::TOO_MUCH,
-                "more than 1000000 values once aliases are resolved",
+                format!("more than {VALUES_MAX} values once aliases are resolved"),
             ),
             "one too many here",
         ),
@@ -76,10 +80,10 @@ fn words(kind: &FaultKind) -> (Diagnostic, &'static str) {
 
 fn of_file(kind: &FaultKind) -> (Diagnostic, &'static str) {
     match kind {
-        FaultKind::TooLarge { bytes } => (
+        FaultKind::TooLarge => (
             Diagnostic::error(
                 codes::TOO_LARGE,
-                format!("the file has {bytes} bytes; a manifest has at most 10485760"),
+                format!("the file is larger than the {FILE_BYTES_MAX} bytes of a manifest"),
             ),
             "",
         ),

@@ -83,7 +83,7 @@ pub(super) fn node(mut schema: Object, defs: &mut Object) -> Value {
     command["x-missing"] = json!("a node has a `kind` or a `command`");
     all_of.push(json!({"if": {"not": {"required": ["kind"]}}, "then": command}));
     schema.shift_remove("additionalProperties");
-    schema.insert("properties".into(), json!({"kind": with_roles(kind)}));
+    schema.insert("properties".into(), json!({"kind": kind}));
     schema.insert("allOf".into(), all_of.into());
     schema.into()
 }
@@ -161,14 +161,13 @@ fn labelled(label: String, mut branch: Value) -> Value {
     branch
 }
 
-/// The kinds, each with the summary of its row.
-fn with_roles(mut kind: Value) -> Value {
+/// Gives each kind the summary of its row.
+pub(super) fn describe_kinds(kind: &mut Value) {
     let rows = || ROLES.iter().filter(|role| role.kind != Kind::Command);
     let names: Vec<&str> = rows().map(|role| role.name).collect();
     let summaries: Vec<&str> = rows().map(|role| role.summary).collect();
     kind["enum"] = json!(names);
     kind["enumDescriptions"] = json!(summaries);
-    kind
 }
 
 /// The socket types that a pattern's sides may have.
@@ -176,7 +175,8 @@ fn types(schema: &Value, pattern: Pattern) -> Value {
     let mut schema = schema.clone();
     for (side, name) in [(Side::From, "from"), (Side::To, "to")] {
         let names: Vec<&str> = pattern.types(side).iter().map(|ty| ty.as_str()).collect();
-        schema["properties"][name]["enum"] = json!(names);
+        // Its first variant lists the types, its second takes `${...}`.
+        schema["properties"][name]["anyOf"][0]["enum"] = json!(names);
     }
     schema
 }

@@ -27,7 +27,13 @@ fn generate() -> Value {
     let derived = schemars::schema_for!(TopologyDecl).to_value();
     let mut schema = simplify::simplify(derived);
     name_keys(&mut schema);
+    branches::describe_kinds(
+        &mut schema["properties"]["nodes"]["additionalProperties"]["properties"]["kind"],
+    );
+    // Declarations are read before there are variables to replace.
+    let vars = schema["properties"]["vars"].clone();
     simplify::accept_expressions(&mut schema);
+    schema["properties"]["vars"] = vars;
     let mut defs = Object::new();
     let properties = schema["properties"]
         .as_object_mut()
@@ -53,7 +59,10 @@ fn generate() -> Value {
     open_for_users(&mut schema);
     let draft = json!("https://json-schema.org/draft/2020-12/schema");
     let mut named = Object::from_iter([("$schema".to_owned(), draft)]);
-    if let Value::Object(schema) = schema {
+    if let Value::Object(mut schema) = schema {
+        for key in ["title", "description"] {
+            named.extend(schema.shift_remove_entry(key));
+        }
         named.extend(schema.into_iter().filter(|(key, _)| key != "$schema"));
     }
     named.into()

@@ -8,6 +8,7 @@ pub mod branches;
 mod foreign;
 pub mod front;
 pub mod generate;
+pub mod peers;
 mod quantities;
 mod simplify;
 mod snippets;

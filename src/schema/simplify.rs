@@ -15,6 +15,8 @@ pub(super) fn simplify(schema: Value) -> Value {
     let Value::Object(mut schema) = schema else {
         return schema;
     };
+    // What holds where nothing is written is said in the description.
+    schema.shift_remove("default");
     simplify_parts(&mut schema);
     strip_null(&mut schema);
     bound_integers(&mut schema);

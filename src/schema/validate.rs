@@ -157,8 +157,8 @@ impl<'a> Walk<'a> {
         else {
             return;
         };
-        let found = words::found(item);
-        let message = format!("{} must be {bound}, not {found}", self.place());
+        let found = item.content.to_json();
+        let message = format!("{} must be {bound}, not `{found}`", self.place());
         self.fault(codes::OUT_OF_BOUNDS, message, format!("must be {bound}"));
     }
 
@@ -224,7 +224,7 @@ impl<'a> Walk<'a> {
     fn required(&mut self, map: &Map, schema: &'a Value) {
         for key in schema["required"].as_array().into_iter().flatten() {
             let key = key.as_str().unwrap_or_default();
-            if map.get(key).is_none() {
+            if map.get(key).is_none() && !is_meant(key, map, schema) {
                 self.missing(key, map, schema);
             }
         }
@@ -306,8 +306,10 @@ impl<'a> Walk<'a> {
             .collect();
         if let (Some(own), false) = (schema["x-for"].as_str(), carriers.is_empty()) {
             let help = match key {
+                "from" | "to" => "its members stand in one list: `among: [...]`".to_owned(),
+                "among" => "it has two sides: `from` and `to`".to_owned(),
                 "command" => "a node has a `kind` or a `command`, not both".to_owned(),
-                _ => format!("it goes with {}", carriers.join(", ")),
+                _ => format!("it goes with {}", words::joined(&carriers)),
             };
             let message = format!("`{key}` does not go with {own}");
             let diagnostic = Diagnostic::error(codes::MISPLACED_KEY, message);
@@ -432,6 +434,21 @@ impl<'a> Walk<'a> {
         }
         "the manifest".to_owned()
     }
+}
+
+/// Whether another key of the mapping stands where this one was meant: it is reported, and naming
+/// the missing one as well would be the same fault again.
+fn is_meant(missing: &str, map: &Map, schema: &Value) -> bool {
+    const SIDES: [&str; 2] = ["from", "to"];
+    let is_known = |key: &str| schema["properties"].get(key).is_some();
+    map.iter()
+        .map(|entry| entry.key.as_str())
+        .filter(|key| !is_known(key))
+        .any(|key| match missing {
+            "among" if SIDES.contains(&key) => true,
+            "from" | "to" if key == "among" => true,
+            _ => nearest(key, [missing]).is_some() || foreign::instead(key, &[missing]).is_some(),
+        })
 }
 
 fn is_listed(item: &Item, schema: &Value) -> bool {

@@ -65,6 +65,22 @@ fn type_words(schema: &Value) -> Option<String> {
     })
 }
 
+/// ``kinds `proxy` and `cache` ``, from ``kind `proxy` `` and ``kind `cache` ``.
+pub(super) fn joined(labels: &[&str]) -> String {
+    let kinds: Vec<&str> = labels
+        .iter()
+        .filter_map(|label| label.strip_prefix("kind "))
+        .collect();
+    let others = labels.iter().filter(|label| !label.starts_with("kind "));
+    let mut words: Vec<String> = others.map(|label| (*label).to_owned()).collect();
+    match kinds.as_slice() {
+        [] => {}
+        [only] => words.insert(0, format!("kind {only}")),
+        [many @ .., last] => words.insert(0, format!("kinds {} and {last}", many.join(", "))),
+    }
+    words.join(", and with ")
+}
+
 /// The words a schema takes, if it takes words.
 pub(super) fn choices(schema: &Value) -> Option<Vec<&str>> {
     let words = schema["enum"].as_array().or_else(|| {

@@ -19,10 +19,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FaultKind {
     /// More bytes than a manifest may have.
-    TooLarge {
-        /// How many it has.
-        bytes: usize,
-    },
+    TooLarge,
     /// A byte that is no UTF-8.
     NotUtf8 {
         /// Its offset.
