@@ -94,6 +94,10 @@ pub(super) fn link(mut schema: Object, defs: &mut Object) -> Value {
     let pattern = properties
         .shift_remove("pattern")
         .expect("a link has a pattern key");
+    // Topics for each subscriber are for `pubsub` alone.
+    let mut to_nodes = defs["link-from"].clone();
+    to_nodes["description"] = defs["link-to"]["description"].clone();
+    defs.insert("link-to-nodes".into(), to_nodes);
     let all_of: Vec<Value> = PATTERNS
         .into_iter()
         .map(|pattern| {
@@ -103,7 +107,7 @@ pub(super) fn link(mut schema: Object, defs: &mut Object) -> Value {
             let own = &mut branch["properties"];
             own["types"] = types(&defs["link-types"], pattern);
             if !pattern.is_symmetric() && pattern != Pattern::Pubsub {
-                own["to"] = json!({"$ref": "#/$defs/link-from"});
+                own["to"] = json!({"$ref": "#/$defs/link-to-nodes"});
             }
             let label = format!("pattern `{pattern}`");
             then_branch("pattern", pattern.as_str(), label, branch)

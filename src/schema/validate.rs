@@ -385,12 +385,11 @@ impl<'a> Walk<'a> {
             })
             .or_else(|| quantities::why(schema, item.as_text()?))
             .or_else(|| words::remedy(item, schema));
-        self.fault_with(
-            codes::WRONG_VALUE,
-            message,
-            format!("expected {expected}"),
-            help,
-        );
+        let label = match words::choices(schema) {
+            Some(_) => "none of these".to_owned(),
+            None => format!("expected {expected}"),
+        };
+        self.fault_with(codes::WRONG_VALUE, message, label, help);
     }
 
     fn fault(&mut self, code: &'static str, message: String, label: impl Into<String>) {

@@ -106,6 +106,7 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -
 /// What a value is, shown as far as it is short.
 pub(super) fn found(item: &Item) -> String {
     match &item.content {
+        Content::Text(text) if text.parse::<f64>().is_ok() => format!("the text `{text}`"),
         Content::Text(text) => format!("`{}`", shortened(text)),
         Content::Number(number) => format!("the number `{number}`"),
         Content::Bool(value) => format!("`{value}`"),
@@ -151,6 +152,9 @@ pub(super) fn remedy(item: &Item, schema: &Value) -> Option<String> {
             Some(format!(
                 "write `{value}`: here `{text}` is a text, as YAML 1.2 has it"
             ))
+        }
+        Content::Text(text) if schema.get("const").is_some_and(|c| c.to_string() == *text) => {
+            Some(format!("write it without quotes: {text}"))
         }
         Content::Text(text) if takes("integer") && text.parse::<i64>().is_ok() => {
             Some(format!("write it without quotes: {text}"))
