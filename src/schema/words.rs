@@ -153,7 +153,7 @@ pub(super) fn remedy(item: &Item, schema: &Value) -> Option<String> {
                 "write `{value}`: here `{text}` is a text, as YAML 1.2 has it"
             ))
         }
-        Content::Text(text) if schema.get("const").is_some_and(|c| c.to_string() == *text) => {
+        Content::Text(text) if text.parse::<u64>().is_ok_and(|n| schema["const"] == n) => {
             Some(format!("write it without quotes: {text}"))
         }
         Content::Text(text) if takes("integer") && text.parse::<i64>().is_ok() => {
