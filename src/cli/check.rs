@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use super::Global;
 use super::environment::Environment;
 use super::exit::{Exit, Failure, Outcome};
+use super::load::{self, Ask, SettingArgs};
 use super::ui::{self, Format, FormatArgs};
-use super::variables::VariableArgs;
 use super::{look, manifest_file};
 use crate::diagnostics::render::{Report, Row, human, rows, summary};
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{Diagnostic, has_errors};
-use crate::schema::front::{self, Settings};
 
 /// Check manifests, and show every fault at its place.
 #[derive(Debug, clap::Args)]
@@ -20,7 +19,7 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    variables: VariableArgs,
+    settings: SettingArgs,
     #[command(flatten)]
     format: FormatArgs,
 }
@@ -65,21 +64,11 @@ impl Args {
     }
 
     fn check(&self, file: &Path, environment: &Environment) -> Result<Checked, Failure> {
-        let bytes = manifest_file::read(file)?;
-        let mut sources = Sources::new();
-        let (assignments, mut found) = self.variables.assignments(&mut sources)?;
-        let settings = Settings {
-            env: environment.values(),
-            assignments: &assignments,
-        };
-        let names = (manifest_file::shown(file), manifest_file::stem(file));
-        let names = (names.0.as_str(), names.1.as_str());
-        let (_, manifest, more) = front::manifest(&mut sources, names, bytes, settings);
-        found.extend(more);
-        let counts = manifest.map(|m| (m.decl.nodes.0.len(), m.decl.links.0.len()));
+        let compiled = load::compile(file, &self.settings, environment, Ask::Files)?;
+        let counts = compiled.topology.map(|t| (t.nodes.len(), t.links.len()));
         Ok(Checked {
-            sources,
-            found,
+            sources: compiled.sources,
+            found: compiled.diagnostics,
             counts,
         })
     }

@@ -4,13 +4,18 @@
 //! which running network) is in [`Global`].
 
 pub mod check;
+pub mod decisions;
+pub mod env;
 pub mod environment;
 pub mod exit;
 pub mod explain;
+pub mod graph;
 mod hidden;
 pub mod init;
+pub mod load;
 pub mod look;
 pub mod manifest_file;
+pub mod plan;
 pub mod schema;
 pub mod ui;
 pub mod variables;
@@ -57,6 +62,9 @@ pub struct Global {
 enum Command {
     Init(init::Args),
     Check(check::Args),
+    Plan(plan::Args),
+    Graph(graph::Args),
+    Env(env::Args),
     Schema(schema::Args),
     Explain(explain::Args),
 }
@@ -66,6 +74,9 @@ impl Command {
         match self {
             Self::Init(args) => args.run(),
             Self::Check(args) => args.run(global),
+            Self::Plan(args) => args.run(global),
+            Self::Graph(args) => args.run(global),
+            Self::Env(args) => args.run(global),
             Self::Schema(args) => args.run(),
             Self::Explain(args) => args.run(),
         }

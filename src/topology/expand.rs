@@ -5,7 +5,7 @@
 use super::sockets::{self, Socket};
 use super::{Instance, Topology};
 use crate::model::name::env_form;
-use crate::model::socket::Mode;
+use crate::model::socket::{Mode, SocketType};
 use crate::source::expression::{Piece, pieces};
 
 /// Why an expression has no value.
@@ -182,7 +182,9 @@ impl<'a> Scope<'a> {
             set("TYPE", socket.ty.as_str().to_owned());
             set("MODE", socket.mode.as_str().to_owned());
             set("ENDPOINT", endpoints.join(" "));
-            set("TOPICS", socket.topics.join(" "));
+            if matches!(socket.ty, SocketType::Sub | SocketType::Xsub) {
+                set("TOPICS", socket.topics.join(" "));
+            }
             if !socket.peers.is_empty() {
                 let peers = socket.peers.iter().map(|(name, at)| format!("{name}={at}"));
                 let peers = peers.collect::<Vec<_>>().join(" ");

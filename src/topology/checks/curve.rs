@@ -3,7 +3,7 @@
 
 use crate::diagnostics::{Diagnostic, codes};
 use crate::roles::Kind;
-use crate::topology::{Leg, Topology};
+use crate::topology::{Instance, Leg, Topology};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
     let mut last = None;
@@ -15,15 +15,30 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         if leg.is_curve {
             encrypted(topology, leg, found);
         } else {
-            let link = &topology.links[leg.link];
-            let message = format!("`{}` leaves the machine unencrypted", link.name);
-            found.push(
-                Diagnostic::warning(codes::IN_THE_CLEAR, message)
-                    .at_key(link.at.clone(), "anybody on the way reads and writes it")
-                    .help("leave `curve: never` out to have it encrypted"),
-            );
+            found.push(in_the_clear(topology, leg));
         }
     }
+}
+
+fn in_the_clear(topology: &Topology, leg: &Leg) -> Diagnostic {
+    let link = &topology.links[leg.link];
+    let message = format!("`{}` leaves the machine unencrypted", link.name);
+    let warning = Diagnostic::warning(codes::IN_THE_CLEAR, message);
+    let label = "anybody on the way reads and writes it";
+    match far_member(topology, leg).filter(|_| topology.units[link.unit].is_bare) {
+        Some(instance) => warning.at_key(instance.at.clone(), label),
+        None => warning
+            .at_key(link.at.clone(), label)
+            .help("leave `curve: never` out to have it encrypted"),
+    }
+}
+
+/// The first member of a `peers.json` that is not on loopback.
+fn far_member<'a>(topology: &'a Topology, leg: &Leg) -> Option<&'a Instance> {
+    leg.from.iter().find_map(|end| {
+        let mut instances = topology.instances_of(end.node).iter();
+        instances.find(|instance| topology.place_of(instance).machine != 0)
+    })
 }
 
 /// A wire that must be encrypted and cannot be.
@@ -31,13 +46,9 @@ fn encrypted(topology: &Topology, leg: &Leg, found: &mut Vec<Diagnostic>) {
     let link = &topology.links[leg.link];
     if topology.units[link.unit].is_bare {
         let message = "a bare `peers.json` listens beyond loopback and cannot be encrypted";
-        let first = leg.from.iter().find_map(|end| {
-            let mut instances = topology.instances_of(end.node).iter();
-            instances.find(|instance| topology.place_of(instance).machine != 0)
-        });
         let mut fault = Diagnostic::error(codes::OPEN_WITHOUT_CURVE, message)
             .help("say that you mean it: `--curve never`");
-        if let Some(instance) = first {
+        if let Some(instance) = far_member(topology, leg) {
             let label = format!("`{}` is open to its network", instance.name);
             fault = fault.at_key(instance.at.clone(), label);
         }

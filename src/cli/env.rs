@@ -1,0 +1,68 @@
+//! `zmqnet env NODE`: the environment that an instance is given.
+
+use super::Global;
+use super::exit::{Exit, Failure, Outcome};
+use super::load::{self, Ask, ManifestArgs};
+use super::ui::{self, Format, FormatArgs};
+use crate::diagnostics::suggest::did_you_mean;
+use crate::plan::{Instance, Plan};
+
+/// Print the variables that an instance is given, one `KEY=VALUE` a line.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The instance, or its node where there is only one.
+    #[arg(value_name = "NODE")]
+    node: String,
+    #[command(flatten)]
+    manifest: ManifestArgs,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+impl Args {
+    /// Compiles, finds the instance, prints.
+    pub fn run(self, global: &Global) -> Outcome {
+        let loaded = load::load(global, &self.manifest, Ask::Machine)?;
+        let instance = find(&loaded.plan, &self.node)?;
+        let Some(process) = &instance.process else {
+            let message = format!("`{}` is not started by zmqnet here", instance.name);
+            return Err(Failure::new(Exit::Failed, message));
+        };
+        if self.format.format != Format::Table {
+            ui::document(self.format.format, &process.env);
+            return Ok(Exit::Done);
+        }
+        for (key, value) in &process.env {
+            ui::data(format_args!("{key}={value}"));
+        }
+        for (key, path) in &process.env_files {
+            ui::talk(format_args!(
+                "{key} is read from {} at start",
+                path.display()
+            ));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn find<'a>(plan: &'a Plan, name: &str) -> Result<&'a Instance, Failure> {
+    if let Some(instance) = plan.instance(name) {
+        return Ok(instance);
+    }
+    let is_of = |instance: &&Instance| instance.node.as_str() == name;
+    let of_node: Vec<&Instance> = plan.instances.iter().filter(is_of).collect();
+    match of_node.as_slice() {
+        [one] => Ok(one),
+        [] => {
+            let names = plan.instances.iter().map(|instance| instance.name.as_str());
+            let help = did_you_mean(name, names);
+            let failure = Failure::new(Exit::Failed, format!("no instance or node `{name}`"));
+            Err(help.map_or(failure.clone(), |help| failure.help(help)))
+        }
+        [first, ..] => {
+            let count = of_node.len();
+            let failure = Failure::new(Exit::Failed, format!("`{name}` has {count} instances"));
+            Err(failure.help(format!("say which, for example `{}`", first.name)))
+        }
+    }
+}

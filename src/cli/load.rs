@@ -1,0 +1,183 @@
+//! From the command line to a compiled manifest, for every command that needs one.
+//!
+//! What is wrong with the manifest is drawn on standard error here, so that callers only go on or
+//! end with the code.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::environment::Environment;
+use super::exit::{Exit, Failure};
+use super::variables::VariableArgs;
+use super::{Global, look, manifest_file, ui};
+use crate::compile::{self, Compiled, Entry, Inputs, Machine};
+use crate::diagnostics::render::human;
+use crate::diagnostics::sources::Sources;
+use crate::diagnostics::{Diagnostic, has_errors};
+use crate::manifest::topology::CurveMode;
+use crate::model::layout::Layout;
+use crate::model::limits::source::FILE_BYTES_MAX;
+use crate::model::name::TopologyName;
+use crate::plan::Plan;
+use crate::run::facts;
+use crate::topology::Topology;
+
+/// The manifest, and what it is compiled with.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ManifestArgs {
+    /// The manifest; `-` is standard input. Default: the manifest of this directory.
+    #[arg(value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// What a manifest is compiled with.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SettingArgs {
+    #[command(flatten)]
+    variables: VariableArgs,
+    /// The entry of `hosts` to act for. Default: the one that is this machine.
+    #[arg(long, value_name = "HOST", env = "ZMQNET_HOST")]
+    host: Option<String>,
+    /// Whether links are encrypted, whatever the manifest says.
+    #[arg(long, value_name = "WHEN")]
+    curve: Option<Curve>,
+}
+
+/// When links are encrypted.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Curve {
+    /// When they leave a host.
+    Auto,
+    /// Always.
+    Always,
+    /// Never, even between hosts.
+    Never,
+}
+
+/// What may be asked while compiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Files only.
+    Files,
+    /// This machine too, and what hinders the plan on it is only kept.
+    Machine,
+    /// This machine too, and what hinders the plan on it ends the command.
+    MachineOrFail,
+}
+
+/// A manifest, compiled without a fault.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is to be.
+    pub plan: Plan,
+    /// What the manifest means, for words about it.
+    pub topology: Topology,
+    /// Where the network keeps its files on this machine.
+    pub layout: Layout,
+    /// The plan that was applied last, while the network runs.
+    pub applied: Option<Plan>,
+}
+
+/// The plan of a manifest on this machine; ends with 65 where the manifest is wrong, 66 where it
+/// cannot be read, 1 where this machine hinders it.
+pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
+    load(global, args, Ask::MachineOrFail)
+}
+
+/// The same, asking as much as is said.
+pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Failure> {
+    let environment = Environment::load();
+    let file = manifest_file::find(args.manifest.as_deref(), global, &environment)?;
+    let compiled = compile(&file, &args.settings, &environment, ask)?;
+    report(&compiled.diagnostics, &compiled.sources);
+    if has_errors(&compiled.diagnostics) {
+        return Err(Failure::said(Exit::Manifest));
+    }
+    if ask == Ask::MachineOrFail && has_errors(&compiled.hindrances) {
+        report(&compiled.hindrances, &compiled.sources);
+        return Err(Failure::said(Exit::Failed));
+    }
+    let (Some(plan), Some(topology)) = (compiled.plan, compiled.topology) else {
+        return Err(Failure::said(Exit::Manifest));
+    };
+    let layout = topology.layout.clone();
+    let is_running = ask != Ask::Files && facts::is_running(&layout);
+    Ok(Loaded {
+        applied: facts::applied(&layout).filter(|_| is_running),
+        plan,
+        topology,
+        layout,
+    })
+}
+
+/// Compiles one file. Its diagnostics are not printed yet.
+pub fn compile(
+    file: &Path,
+    settings: &SettingArgs,
+    environment: &Environment,
+    ask: Ask,
+) -> Result<Compiled, Failure> {
+    let bytes = manifest_file::read(file)?;
+    let mut sources = Sources::new();
+    let (assignments, found) = settings.variables.assignments(&mut sources)?;
+    let unknown = std::cell::RefCell::new(None);
+    let gather = |name: &TopologyName| match facts::gather(name) {
+        Ok(facts) => Some(facts),
+        Err(error) => {
+            *unknown.borrow_mut() = Some(Failure::new(Exit::Failed, error.to_string()));
+            None
+        }
+    };
+    let mut compiled = compile::plan(Inputs {
+        entry: Entry {
+            name: manifest_file::shown(file),
+            stem: manifest_file::stem(file),
+            path: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
+            bytes,
+            assignments,
+        },
+        sources,
+        read: &read,
+        env: environment.values(),
+        host: settings.host.clone(),
+        curve: settings.curve.map(Curve::mode),
+        machine: (ask != Ask::Files).then_some(Machine {
+            facts: &gather,
+            find_program: &facts::find_program,
+        }),
+    });
+    compiled.diagnostics.splice(0..0, found);
+    match unknown.into_inner() {
+        Some(failure) if !has_errors(&compiled.diagnostics) => Err(failure),
+        Some(_) | None => Ok(compiled),
+    }
+}
+
+impl Curve {
+    fn mode(self) -> CurveMode {
+        match self {
+            Self::Auto => CurveMode::Auto,
+            Self::Always => CurveMode::Always,
+            Self::Never => CurveMode::Never,
+        }
+    }
+}
+
+/// At most one byte more than a manifest may have.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn report(diagnostics: &[Diagnostic], sources: &Sources) {
+    if !diagnostics.is_empty() {
+        ui::talk(human(diagnostics, sources, look::of_stderr()));
+    }
+}
