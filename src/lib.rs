@@ -17,10 +17,11 @@
 //! | 4 | [`manifest`]: what a user may write; [`wire`]: the only door to the network | decide (manifest); be bypassed (wire) |
 //! | 5 | `schema`: generate and validate; `topology`: resolve and check | touch the machine |
 //! | 6 | [`plan`]: the narrow waist, order, diff; [`lifecycle`]: the supervised child as a pure machine | choose anything later |
-//! | 7 | [`compile`]: the pipeline on one screen; [`run`]: keeper, supervisor, roles; `client` | decide what the compiler should have |
+//! | 7 | [`compile`]: the pipeline on one screen; [`run`]: keeper, supervisor, roles; [`client`] | decide what the compiler should have |
 //! | 8 | `cli`: one file a command | print anywhere but in `cli/ui.rs` |
 
 pub mod cli;
+pub mod client;
 pub mod compile;
 pub mod diagnostics;
 pub mod lifecycle;

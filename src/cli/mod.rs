@@ -3,6 +3,7 @@
 //! `ui` is the only printer and `exit` holds the codes. What several commands share (which manifest,
 //! which running network) is in [`Global`].
 
+mod bench;
 pub mod check;
 pub mod decisions;
 pub mod env;
@@ -15,8 +16,13 @@ pub mod init;
 pub mod load;
 pub mod look;
 pub mod manifest_file;
+mod members;
 pub mod plan;
+mod probe;
 pub mod schema;
+mod seed;
+mod send;
+mod serve;
 pub mod ui;
 pub mod variables;
 
@@ -67,6 +73,14 @@ enum Command {
     Env(env::Args),
     Schema(schema::Args),
     Explain(explain::Args),
+    /// Send messages to a replica, which bounces them to all others
+    Send(send::Args),
+    /// Ask a replica whether it answers
+    Probe(probe::Args),
+    /// Measure a replica: one request at a time for a while
+    Bench(bench::Args),
+    /// Run one replica in the foreground
+    Serve(serve::Args),
 }
 
 impl Command {
@@ -79,6 +93,10 @@ impl Command {
             Self::Env(args) => args.run(global),
             Self::Schema(args) => args.run(),
             Self::Explain(args) => args.run(),
+            Self::Send(args) => args.run(global),
+            Self::Probe(args) => args.run(global),
+            Self::Bench(args) => args.run(global),
+            Self::Serve(args) => args.run(global),
         }
     }
 }

@@ -188,14 +188,21 @@ impl Dialler {
 
     /// Connects, and waits for somebody to listen as long as the deadline allows.
     pub async fn connect_patiently(&mut self, deadline: Instant) -> Result<(), DialError> {
+        let mut known = None;
         loop {
             match self.connect(deadline).await {
-                Err(DialError::NobodyListens | DialError::Refused)
+                Err(error @ (DialError::NobodyListens | DialError::Refused))
                     if Instant::now() + PATIENCE < deadline =>
                 {
+                    known = Some(error);
                     sleep(PATIENCE).await;
                 }
-                // The last attempt may have found nobody; what it found is the answer.
+                // The last attempt may have been too short to find out what the others did.
+                Err(DialError::Unreachable(io::ErrorKind::TimedOut)) if known.is_some() => {
+                    let error = known.expect("checked in the pattern");
+                    self.state = DialState::from(&error);
+                    return Err(error);
+                }
                 result => return result,
             }
         }

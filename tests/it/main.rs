@@ -7,5 +7,7 @@
 
 mod check;
 mod cli;
+mod replica;
+mod send;
 mod support;
 mod tidy;

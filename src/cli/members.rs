@@ -1,0 +1,267 @@
+//! Which replica is meant, and where it listens.
+//!
+//! A written `--endpoint` is taken as it is. A name is looked for in the networks that run on this
+//! machine, by the plans they were started with, then in the manifest here. A manifest that is
+//! named explicitly leaves out networks made from another.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::compile;
+use crate::compile::{Entry, Inputs};
+use crate::diagnostics::render;
+use crate::diagnostics::sources::Sources;
+use crate::diagnostics::{Diagnostic, has_errors};
+use crate::manifest::peers::{self, Member};
+use crate::model::endpoint::Endpoint;
+use crate::plan::{Exec, Instance, Plan};
+use crate::roles;
+use crate::roles::replica;
+use crate::run::paths;
+use crate::run::procfs;
+use crate::run::tag::NetworkId;
+use crate::schema::front;
+
+use super::Global;
+use super::environment::Environment;
+use super::exit::{Exit, Failure};
+use super::look;
+use super::manifest_file;
+use super::seed::SeedEnv;
+use super::ui;
+
+/// How long a foreground replica waits for a silent peer, as a planned one does.
+const BROADCAST_MS: u64 = 1_000;
+
+/// The options that name a replica.
+#[derive(Debug, clap::Args)]
+pub(super) struct TargetArgs {
+    /// The node to talk to [env: KILO_LEADER_NAME]
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// Where it listens, such as `tcp://127.0.0.1:3264`; needs no manifest
+    #[arg(long, value_name = "ENDPOINT")]
+    endpoint: Option<String>,
+}
+
+/// A replica to talk to.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// Its name, as far as it is known.
+    pub(super) name: String,
+    /// Where it listens.
+    pub(super) endpoint: Endpoint,
+}
+
+impl TargetArgs {
+    /// The same with a name given in another place.
+    pub(super) fn or_name(mut self, name: Option<String>) -> Self {
+        self.name = self.name.or(name);
+        self
+    }
+
+    /// Finds the replica.
+    pub(super) fn find(self, env: &SeedEnv, global: &Global) -> Result<Target, Failure> {
+        let name = env.text(self.name, "KILO_LEADER_NAME");
+        if let Some(text) = self.endpoint {
+            let endpoint = text
+                .parse()
+                .map_err(|error| Failure::new(Exit::Usage, format!("`{text}`: {error}")))?;
+            let name = name.unwrap_or_else(|| "client".to_owned());
+            return Ok(Target { name, endpoint });
+        }
+        let name = name.ok_or_else(|| {
+            Failure::new(Exit::Usage, "which node? say `-n NAME` or `--endpoint`")
+        })?;
+        let endpoint = endpoint(env, global, &name)?;
+        Ok(Target { name, endpoint })
+    }
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("could not find a peer named '{name}'"),
+    )
+}
+
+/// The endpoint of a node: among running networks, else in the manifest.
+fn endpoint(env: &SeedEnv, global: &Global, name: &str) -> Result<Endpoint, Failure> {
+    let env = &env.0;
+    let written_path = global.file.as_ref().or(global.peers.as_ref()).cloned();
+    let from_env = || env.get("ZMQNET_FILE").or_else(|| env.get("PEERS_PATH"));
+    let named = written_path.or_else(|| from_env().map(PathBuf::from));
+    let manifest = named.as_ref().and_then(|path| path.canonicalize().ok());
+    let mut found: Vec<(String, Endpoint)> = running(global.topology.as_deref())?
+        .into_iter()
+        .filter(|plan| named.is_none() || manifest.as_ref() == Some(&plan.manifest))
+        .filter_map(|plan| {
+            let endpoint = address(plan.instance(name)?)?;
+            Some((plan.topology.as_str().to_owned(), endpoint))
+        })
+        .collect();
+    match found.len() {
+        0 if global.topology.is_some() => Err(unknown(name)),
+        0 => written(env, global, name),
+        1 => Ok(found.remove(0).1),
+        _ => {
+            let names: Vec<String> = found.into_iter().map(|(topology, _)| topology).collect();
+            let message = format!("`{name}` runs in several networks: {}", names.join(", "));
+            Err(Failure::new(Exit::Usage, message).help("say which with `-T NAME`"))
+        }
+    }
+}
+
+/// The address of a node's first port that a person can reach.
+fn address(instance: &Instance) -> Option<Endpoint> {
+    let addresses = || instance.ports.iter().map(|port| &port.address);
+    addresses()
+        .find(|address| address.port().is_some())
+        .or_else(|| addresses().next())
+        .cloned()
+}
+
+/// The plans of the networks of which a process lives, or of the one that is named.
+fn running(topology: Option<&str>) -> Result<Vec<Plan>, Failure> {
+    let networks = match paths::networks() {
+        Ok(networks) => networks,
+        // No home, no networks: the manifest may still say enough.
+        Err(_) if topology.is_none() => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::new(Exit::File, error.to_string())),
+    };
+    let candidates: Vec<_> = networks
+        .into_iter()
+        .filter(|(name, _)| topology.is_none_or(|wanted| wanted == name.as_str()))
+        .collect();
+    if candidates.is_empty() && topology.is_none() {
+        return Ok(Vec::new());
+    }
+    let living: BTreeSet<NetworkId> = procfs::scan()
+        .into_values()
+        .filter_map(|seen| Some(seen.tag?.network))
+        .collect();
+    let plans: Vec<Plan> = candidates
+        .into_iter()
+        .filter(|(_, layout)| living.contains(&NetworkId::of(layout)))
+        .filter_map(|(_, layout)| {
+            let text = fs::read(layout.plan_file()).ok()?;
+            serde_json::from_slice(&text).ok()
+        })
+        .collect();
+    match topology {
+        Some(name) if plans.is_empty() => Err(Failure::new(
+            Exit::NotRunning,
+            format!("no network `{name}` is running"),
+        )),
+        _ => Ok(plans),
+    }
+}
+
+/// What a manifest says about replicas.
+enum Written {
+    Peers(Vec<Member>),
+    Planned(Box<Plan>),
+}
+
+fn read(env: &Environment, path: &Path) -> Result<Written, Failure> {
+    let bytes = manifest_file::read(path)?;
+    let shown = manifest_file::shown(path);
+    let stem = manifest_file::stem(path);
+    let entry = Entry {
+        name: shown.clone(),
+        stem: peers::name_of(&stem),
+        path: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        bytes: bytes.clone(),
+        assignments: Vec::new(),
+    };
+    let settings = front::Settings {
+        env: env.values(),
+        assignments: &[],
+    };
+    // A peers file says where everybody is; whether all of it may run here is not asked.
+    let mut sources = Sources::default();
+    let (_, manifest, found) = front::manifest(&mut sources, (&shown, &stem), bytes, settings);
+    if has_errors(&found) {
+        return Err(wrong(&found, &sources));
+    }
+    if let Some(members) = manifest.and_then(|manifest| manifest.members) {
+        return Ok(Written::Peers(members));
+    }
+    let compiled = compile::plan(Inputs {
+        entry,
+        sources: Sources::new(),
+        read: &|path| fs::read(path),
+        env: env.values(),
+        host: env.get("ZMQNET_HOST").map(str::to_owned),
+        curve: None,
+        // Without this machine's facts: the ports of a network that runs are taken, by itself.
+        machine: None,
+    });
+    match compiled.plan {
+        Some(plan) => Ok(Written::Planned(Box::new(plan))),
+        None => Err(wrong(&compiled.diagnostics, &compiled.sources)),
+    }
+}
+
+fn wrong(found: &[Diagnostic], sources: &Sources) -> Failure {
+    ui::talk(render::human(found, sources, look::of_stderr()).trim_end());
+    Failure::said(Exit::Manifest)
+}
+
+/// Where a node of the manifest listens.
+fn written(env: &Environment, global: &Global, name: &str) -> Result<Endpoint, Failure> {
+    match read(env, &manifest_file::find(None, global, env)?)? {
+        Written::Peers(members) => members
+            .into_iter()
+            .find(|member| member.name == name)
+            .map(|member| Endpoint::tcp(member.address, member.port))
+            .ok_or_else(|| unknown(name)),
+        Written::Planned(plan) => plan
+            .instance(name)
+            .and_then(address)
+            .ok_or_else(|| unknown(name)),
+    }
+}
+
+/// The configuration of a replica that runs in the foreground: TCP only, since nobody keeps its
+/// socket files, and no health socket.
+pub(super) fn replica(
+    env: &SeedEnv,
+    global: &Global,
+    name: &str,
+) -> Result<replica::Config, Failure> {
+    let all = match read(&env.0, &manifest_file::find(None, global, &env.0)?)? {
+        Written::Peers(members) => members
+            .into_iter()
+            .map(|member| (member.name, Endpoint::tcp(member.address, member.port)))
+            .collect(),
+        Written::Planned(plan) => mesh_of(&plan, name),
+    };
+    let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(known, _)| known == name);
+    let (_, listen) = own.into_iter().next().ok_or_else(|| unknown(name))?;
+    Ok(replica::Config {
+        name: name.into(),
+        listen: vec![listen],
+        peers: others
+            .into_iter()
+            .map(|(name, endpoint)| (name.as_str().into(), endpoint))
+            .collect(),
+        health: Endpoint::ipc("/nonexistent"),
+        broadcast_ms: BROADCAST_MS,
+    })
+}
+
+/// A replica of a plan and the members it knows, by their TCP addresses.
+fn mesh_of(plan: &Plan, name: &str) -> Vec<(String, Endpoint)> {
+    let planned = plan.instance(name).and_then(|i| i.process.as_ref());
+    let Some(Exec::Role(roles::Config::Replica(config))) = planned.map(|process| &process.exec)
+    else {
+        return Vec::new();
+    };
+    let known = config.peers.iter().map(|(peer, _)| peer.as_str());
+    std::iter::once(name)
+        .chain(known)
+        .filter_map(|known| Some((known.to_owned(), address(plan.instance(known)?)?)))
+        .collect()
+}

@@ -1,0 +1,6 @@
+//! Floor 7: talking to replicas from outside: one exchange, and many in a row.
+//!
+//! It prints nothing and finds no endpoints: the command line does both.
+
+pub mod bench;
+pub mod courier;
