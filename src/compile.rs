@@ -105,7 +105,10 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
             curve: inputs.curve,
             facts: facts.as_ref(),
         });
-        compiled.diagnostics.extend(checks::all(&topology));
+        let mut found = checks::all(&topology);
+        // Whoever names what was left out is not to blame.
+        found.retain(|diagnostic| !files.lost.iter().any(|name| diagnostic.names(name)));
+        compiled.diagnostics.extend(found);
         if is_known && !has_errors(&compiled.diagnostics) {
             if let Some(machine) = inputs.machine {
                 topology.programs = programs(&topology, machine);

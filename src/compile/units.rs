@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Entry;
 use crate::diagnostics::sources::Sources;
-use crate::diagnostics::{At, Diagnostic, codes, has_errors};
+use crate::diagnostics::{At, Diagnostic, codes};
 use crate::manifest::node::ReplicasDecl;
 use crate::manifest::peers::Member;
 use crate::manifest::topology::Include;
@@ -24,6 +24,8 @@ pub(super) struct Files<'a> {
     read: &'a dyn Fn(&Path) -> io::Result<Vec<u8>>,
     pub(super) sources: Sources,
     pub(super) diagnostics: Vec<Diagnostic>,
+    /// Nodes and links that are written with faults and left out, with their prefixes.
+    pub(super) lost: Vec<String>,
     paths: Vec<PathBuf>,
 }
 
@@ -50,6 +52,7 @@ impl<'a> Files<'a> {
             paths: paths.collect(),
             sources,
             diagnostics: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -58,9 +61,11 @@ impl<'a> Files<'a> {
         &self.paths[file.0 as usize]
     }
 
-    /// The manifest and its includes; nothing where they have errors.
+    /// The manifest and its includes; nothing where one of them cannot be read. What is left of a
+    /// faulty one is read, so that the rules about its meaning are asked too.
     pub(super) fn read(&mut self, entry: Entry) -> Option<Vec<Unit>> {
         let mut units = Vec::new();
+        let mut is_whole = true;
         let mut waiting = vec![Use {
             prefix: String::new(),
             way: vec![entry.path.clone()],
@@ -69,6 +74,7 @@ impl<'a> Files<'a> {
         while let Some(next) = waiting.pop() {
             let (prefix, way) = (next.prefix.clone(), next.way.clone());
             let Some(unit) = self.unit(next) else {
+                is_whole = false;
                 continue;
             };
             let mut included = Vec::new();
@@ -79,16 +85,18 @@ impl<'a> Files<'a> {
                     let message = format!("more than {INCLUDES_MAX} included files");
                     let fault = Diagnostic::error(codes::INCLUDE, message);
                     self.diagnostics.push(fault.at_key(at, "one too many"));
+                    is_whole = false;
                     break;
                 }
                 let prefix = format!("{prefix}{key}.");
-                included.extend(self.include(&unit.dir, include, &at, (prefix, &way)));
+                let next = self.include(&unit.dir, include, &at, (prefix, &way));
+                is_whole &= next.is_some();
+                included.extend(next);
             }
             // The first one written is read next.
             waiting.extend(included.into_iter().rev());
             units.push(unit);
         }
-        let is_whole = !has_errors(&self.diagnostics);
         is_whole.then_some(units)
     }
 
@@ -109,6 +117,11 @@ impl<'a> Files<'a> {
         self.file(file, &path);
         self.diagnostics.extend(found);
         let manifest = manifest?;
+        let lost = manifest
+            .lost
+            .iter()
+            .map(|name| format!("{}{name}", of.prefix));
+        self.lost.extend(lost);
         let mut unit = Unit {
             prefix: of.prefix,
             top: TreePath::top(file),

@@ -101,6 +101,18 @@ impl Diagnostic {
         self
     }
 
+    /// Whether it speaks of a name, or of something whose name begins with it, as instances' do.
+    pub fn names(&self, name: &str) -> bool {
+        let texts = std::iter::once(&self.message).chain(self.marks.iter().map(|m| &m.label));
+        texts
+            .flat_map(|text| text.split('`').skip(1).step_by(2))
+            .any(|word| {
+                word.strip_prefix(name).is_some_and(|rest| {
+                    !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
+                })
+            })
+    }
+
     /// The same with a help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {

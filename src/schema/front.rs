@@ -3,9 +3,10 @@
 //! Which other files a manifest needs (includes, imported peers) and where their bytes come from is
 //! the caller's business; nothing here opens a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::generate;
+use super::prune::prune;
 use super::substitute::{Scope, substitute, substitute_defaults};
 use super::validate;
 use super::variables::{self, Assignment, Giver, Variables};
@@ -19,7 +20,7 @@ use crate::manifest::var::VarDecl;
 use crate::source::path::{FileId, Path};
 use crate::source::scan::scan;
 use crate::source::text;
-use crate::source::tree::Tree;
+use crate::source::tree::{Item, Map, Tree};
 
 /// What a manifest's expressions may name.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +42,12 @@ pub struct Manifest {
     pub variables: Variables,
     /// The members of a bare peers file; they are what its node imports.
     pub members: Option<Vec<Member>>,
+    /// Nodes and links that are written with faults and left out.
+    pub lost: Vec<String>,
 }
 
-/// Reads one manifest. Without one there is at least one error among the diagnostics; with one
-/// there may be warnings. `name` is shown to people, `stem` names a bare peers file's network.
+/// Reads one manifest. Where there are errors, it is what is left without the faulty parts, so that
+/// the rules about its meaning can be asked in the same run, or nothing. `name` is shown to people, `stem` names a bare peers file's network.
 pub fn manifest(
     sources: &mut Sources,
     (name, stem): (&str, &str),
@@ -61,7 +64,6 @@ pub fn manifest(
         written(sources, file, tree, settings)
     };
     let found = [found, more].concat();
-    let manifest = manifest.filter(|_| !has_errors(&found));
     (file, manifest, found)
 }
 
@@ -128,6 +130,7 @@ fn bare(file: FileId, tree: &Tree, stem: &str) -> (Option<Manifest>, Vec<Diagnos
         decl: peers::manifest(stem, stem),
         variables: Variables::new(),
         members: Some(members),
+        lost: Vec::new(),
     };
     (Some(manifest), found)
 }
@@ -159,21 +162,49 @@ fn written(
     let substituted = substitute(&mut tree, text, scope);
     found.extend(substituted.found);
     found.extend(validate::validate(&tree, schema, &substituted.unreplaced));
-    let decl = if has_errors(&found) {
-        None
-    } else {
-        decode(&tree)
-            .map_err(|diagnostic| found.push(diagnostic))
-            .ok()
-    };
+    let (decl, lost) = left(&tree, &mut found, substituted.unreplaced, &variables);
     sources.file_mut(file).tree = Some(tree);
     let manifest = decl.map(|decl| Manifest {
         file,
         decl,
         variables,
         members: None,
+        lost,
     });
     (manifest, found)
+}
+
+/// What is written, as far as it is free of faults, and the names of the nodes and links that are
+/// not.
+fn left(
+    tree: &Tree,
+    found: &mut Vec<Diagnostic>,
+    unreplaced: HashSet<Path>,
+    variables: &Variables,
+) -> (Option<TopologyDecl>, Vec<String>) {
+    if !has_errors(found) {
+        let decl = decode(tree).map_err(|diagnostic| found.push(diagnostic));
+        return (decl.ok(), Vec::new());
+    }
+    let marked = found
+        .iter()
+        .filter_map(|diagnostic| match &diagnostic.marks.first()?.at {
+            At::Key(path) | At::Value(path) => Some(path.clone()),
+            At::Span(..) => None,
+        });
+    // Whether a node exists that asks for an unknown variable cannot be told.
+    let nodes = tree.top.get("nodes").and_then(Item::as_map);
+    let asking = nodes.into_iter().flat_map(Map::iter).filter_map(|node| {
+        let when = node.item.get("when")?.as_map()?;
+        let is_unknown = when.iter().any(|e| !variables.contains_key(&e.key));
+        let path = Path::top(tree.file).key("nodes").key(&node.key).key("when");
+        is_unknown.then_some(path)
+    });
+    let faults: Vec<Path> = marked.chain(unreplaced).chain(asking).collect();
+    match prune(tree, faults) {
+        Some(pruned) => (decode(&pruned.tree).ok(), pruned.lost),
+        None => (None, Vec::new()),
+    }
 }
 
 /// What is declared under `vars`, if it can be read.

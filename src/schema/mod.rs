@@ -9,6 +9,7 @@ mod foreign;
 pub mod front;
 pub mod generate;
 pub mod peers;
+mod prune;
 mod quantities;
 mod simplify;
 mod snippets;
