@@ -125,6 +125,9 @@ fn read(sources: &mut Sources, name: &str, bytes: Vec<u8>) -> (FileId, Vec<Diagn
 
 fn bare(file: FileId, tree: &Tree, stem: &str) -> (Option<Manifest>, Vec<Diagnostic>) {
     let (members, found) = peers::members(tree);
+    if has_errors(&found) {
+        return (None, found);
+    }
     let manifest = Manifest {
         file,
         decl: peers::manifest(stem, stem),

@@ -220,7 +220,13 @@ fn standard_input_is_a_file_and_no_input_is_a_fault() {
 #[test]
 fn what_is_no_text_is_65_with_a_word_of_why() {
     let world = World::new();
-    let cases: [(&str, Vec<u8>, &str); 6] = [
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let list = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb += &format!("a{level}: &a{level} [{list}]\n");
+    }
+    let cases: [(&str, Vec<u8>, &str); 7] = [
+        ("bomb.yaml", bomb.into_bytes(), "ZN0110"),
         (
             "latin.yaml",
             b"zmqnet: 1\nname: gr\xfcn\n".to_vec(),
@@ -237,7 +243,7 @@ fn what_is_no_text_is_65_with_a_word_of_why() {
         let ran = world.run(&["check", name]);
         assert_eq!(ran.code, 65, "{name}: {}", ran.stderr);
         assert!(ran.stderr.contains(code), "{name}: {}", ran.stderr);
-        assert!(ran.stderr.len() < 2_000, "{name}");
+        assert!(ran.stderr.len() < 2_000, "{name}: {}", ran.stderr);
     }
 }
 
