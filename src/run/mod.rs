@@ -16,6 +16,8 @@
 
 pub mod facts;
 pub mod keeper;
+pub mod ledger;
+pub mod logs;
 pub mod node;
 pub mod paths;
 pub mod procfs;

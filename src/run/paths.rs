@@ -105,21 +105,25 @@ impl Surroundings {
     }
 
     fn layout(&self, name: &str) -> Result<Layout, PathsError> {
+        let state = resolved(&self.state_root()?).join(name);
+        let runtime = self.runtime(name, &state)?;
+        Ok(Layout { state, runtime })
+    }
+
+    fn runtime(&self, name: &str, state: &Path) -> Result<PathBuf, PathsError> {
         if !is_directory_name(name) {
             return Err(PathsError::Name { name: name.into() });
         }
-        let state = resolved(&self.state_root()?).join(name);
         let runtime = match &self.runtime_dir {
             Some(dir) if dir.is_dir() => dir.join("zmqnet").join(name),
-            Some(_) | None => self.temporary(name, &state),
+            Some(_) | None => self.temporary(name, state),
         };
         let runtime = if fits(&runtime) {
             runtime
         } else {
-            self.temporary(name, &state)
+            self.temporary(name, state)
         };
-        let runtime = recorded(&state, self.uid).unwrap_or(runtime);
-        Ok(Layout { state, runtime })
+        Ok(recorded(state, self.uid).unwrap_or(runtime))
     }
 
     /// A directory below `/tmp` of this network alone: two of the same name under two state
@@ -182,6 +186,17 @@ fn recorded(state: &Path, uid: u32) -> Option<PathBuf> {
 /// Where the files of a network are, made or not.
 pub fn layout_of(topology: &TopologyName) -> Result<Layout, PathsError> {
     Surroundings::here().layout(topology.as_str())
+}
+
+/// The same for a state directory that is known already.
+pub fn layout_at(state: &Path) -> Result<Layout, PathsError> {
+    let name = state
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let state = resolved(state);
+    let runtime = Surroundings::here().runtime(&name, &state)?;
+    Ok(Layout { state, runtime })
 }
 
 /// Every network that has a state directory, running or not, by name.
