@@ -23,7 +23,7 @@ use super::protocol::{
     VERSION,
 };
 use crate::model::layout::Layout;
-use crate::model::limits::runner::{KEEPER_ANSWER_MS, SUPERVISOR_QUEUE_MAX};
+use crate::model::limits::runner::{KEEPER_ANSWER_MS, KEEPER_HELLO_MS, SUPERVISOR_QUEUE_MAX};
 use crate::model::name::InstanceName;
 
 /// Why a keeper did not do what it was asked.
@@ -248,7 +248,7 @@ pub fn connect(layout: &Layout) -> Result<Blocking, KeeperError> {
 impl Blocking {
     /// Asks whoever listens who it is, and insists on the keeper of this network.
     pub(super) fn greet(stream: UnixStream, layout: &Layout) -> Result<Self, KeeperError> {
-        let deadline = Some(Duration::from_millis(KEEPER_ANSWER_MS));
+        let deadline = Some(Duration::from_millis(KEEPER_HELLO_MS));
         stream.set_read_timeout(deadline)?;
         stream.set_write_timeout(deadline)?;
         let mut client = Self {
@@ -267,6 +267,9 @@ impl Blocking {
             Answer::Hello(hello) => return Err(KeeperError::Stranger { state: hello.state }),
             other => return Err(unexpected(&other)),
         }
+        let deadline = Some(Duration::from_millis(KEEPER_ANSWER_MS));
+        client.stream.set_read_timeout(deadline)?;
+        client.stream.set_write_timeout(deadline)?;
         Ok(client)
     }
 

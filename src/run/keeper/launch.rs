@@ -130,15 +130,16 @@ pub enum Supervision {
 /// Connects to the network's keeper, and starts one first where none lives. Blocking: milliseconds
 /// as a rule, seconds where an old keeper hangs.
 pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, LaunchError> {
-    if let Ok(keeper) = super::client::connect(layout) {
-        return Ok(keeper);
-    }
+    let is_silent = match super::client::connect(layout) {
+        Ok(keeper) => return Ok(keeper),
+        Err(error) => matches!(error, KeeperError::Silent),
+    };
     paths::prepare(layout).map_err(LaunchError::Paths)?;
     let _lock = locked(&layout.lock_file(), LOCK_WAIT)?.ok_or_else(|| LaunchError::Locked {
         path: layout.lock_file(),
     })?;
-    // Somebody may have started one while we waited.
-    if let Ok(keeper) = super::client::connect(layout) {
+    // Somebody may have started one while we waited; one that hangs is not asked again.
+    if !is_silent && let Ok(keeper) = super::client::connect(layout) {
         return Ok(keeper);
     }
     let life = life_lock(layout)?;
