@@ -7,6 +7,7 @@
 
 mod check;
 mod cli;
+mod editor;
 mod keeper;
 mod replica;
 mod send;
