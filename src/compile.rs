@@ -5,6 +5,8 @@
 //! with one, and what hinders them there (a taken port, a missing program) is kept apart from what
 //! is wrong with the manifest.
 
+#[cfg(test)]
+mod mutation_tests;
 mod units;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,3 +17,6 @@ pub mod substitute;
 pub mod validate;
 pub mod variables;
 mod words;
+
+#[cfg(test)]
+pub(crate) mod mutation_tests;

@@ -1,0 +1,52 @@
+//! Manifests changed at random: the pipeline ends with a plan or with faults, never with a panic.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+
+use super::{Entry, Inputs, plan};
+use crate::diagnostics::has_errors;
+use crate::diagnostics::render::{Look, human, rows};
+use crate::diagnostics::sources::Sources;
+use crate::schema::mutation_tests::{changed, changes};
+
+const PEERS: &str = include_str!("../../tests/whole/peers.json");
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if path.ends_with("peers.json") {
+        return Ok(PEERS.into());
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_manifest_gives_a_plan_or_faults_with_places(changes in changes()) {
+        let compiled = plan(Inputs {
+            entry: Entry {
+                name: "topology.yaml".into(),
+                stem: "topology".into(),
+                path: PathBuf::from("/m/topology.yaml"),
+                bytes: changed(&changes).into_bytes(),
+                assignments: Vec::new(),
+            },
+            sources: Sources::new(),
+            read: &read,
+            env: &BTreeMap::new(),
+            host: None,
+            curve: None,
+            machine: None,
+        });
+        let is_wrong = has_errors(&compiled.diagnostics);
+        prop_assert_eq!(compiled.plan.is_none(), is_wrong);
+        for diagnostic in &compiled.diagnostics {
+            prop_assert!(!diagnostic.marks.is_empty(), "{:?}", diagnostic);
+        }
+        human(&compiled.diagnostics, &compiled.sources, Look::PLAIN);
+        rows(&compiled.diagnostics, &compiled.sources);
+    }
+}
