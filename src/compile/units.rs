@@ -226,7 +226,7 @@ impl<'a> Files<'a> {
                 let message = format!("cannot read `{written}`: {error}");
                 let fault = Diagnostic::error(codes::INCLUDE, message)
                     .at_value(at, "this file")
-                    .help(format!("it is looked for at {}", path.display()));
+                    .help("paths are relative to the file they are written in");
                 self.diagnostics.push(fault);
                 None
             }

@@ -9,23 +9,31 @@ use crate::topology::expand::Scope;
 use crate::topology::{Node, Topology, sockets};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    let mut said = HashSet::new();
     for (index, node) in topology.nodes.iter().enumerate() {
         if node.is_program() {
-            sockets_apart(topology, index, found);
+            sockets_apart(topology, index, &mut said, found);
             written_apart(topology, node, found);
         }
     }
 }
 
-/// Two links of one node whose names differ and whose environment forms do not.
-fn sockets_apart(topology: &Topology, node: usize, found: &mut Vec<Diagnostic>) {
+/// Two links of one node whose names differ and whose environment forms do not; said once, however
+/// many nodes stand on both.
+fn sockets_apart(
+    topology: &Topology,
+    node: usize,
+    said: &mut HashSet<(String, String)>,
+    found: &mut Vec<Diagnostic>,
+) {
     let mut known: HashMap<String, (String, Side, usize)> = HashMap::new();
     for (env, leg, side) in sockets::names(topology, node) {
         let name = topology.socket_name(node, leg);
         let (first, first_side, first_leg) = known
             .entry(env.clone())
             .or_insert_with(|| (name.clone(), side, leg));
-        if *first == name && *first_side == side {
+        let is_same = *first == name && *first_side == side;
+        if is_same || !said.insert((first.clone(), name.clone())) {
             continue;
         }
         let link = |leg: usize| topology.links[topology.legs[leg].link].at.clone();

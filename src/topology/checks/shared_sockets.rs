@@ -75,6 +75,11 @@ fn agree(
 ) {
     let is_exclusive = matches!(ty, SocketType::Push | SocketType::Req | SocketType::Dealer);
     if is_exclusive && count > 1 {
+        // Once for all the links of a socket.
+        if first.is_some() {
+            return;
+        }
+        *first = Some((ty, mode, at.clone()));
         found.push(
             Diagnostic::error(
                 codes::SHARED_SOCKET,
