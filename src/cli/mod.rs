@@ -14,6 +14,7 @@ pub mod graph;
 mod hidden;
 pub mod init;
 pub mod load;
+mod logs;
 pub mod look;
 pub mod manifest_file;
 mod members;
@@ -81,6 +82,7 @@ enum Command {
     Bench(bench::Args),
     /// Run one replica in the foreground
     Serve(serve::Args),
+    Logs(logs::Args),
 }
 
 impl Command {
@@ -97,6 +99,7 @@ impl Command {
             Self::Probe(args) => args.run(global),
             Self::Bench(args) => args.run(global),
             Self::Serve(args) => args.run(global),
+            Self::Logs(args) => args.run(global),
         }
     }
 }
@@ -106,7 +109,7 @@ pub fn main() -> ExitCode {
     if let Some(exit) = hidden::dispatch() {
         return exit;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(logs::with_follow(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are what was asked for; everything else is a usage error.

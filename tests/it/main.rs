@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod editor;
 mod keeper;
+mod logs;
 mod plan;
 mod protocol_doc;
 mod replica;

@@ -33,8 +33,13 @@ pub struct Cursor {
 impl Cursor {
     /// At the end of what a log holds now; at the start of one that is not there yet.
     pub fn at_end(log: &Path) -> Self {
+        Self::at(log, std::fs::metadata(log).map_or(0, |meta| meta.len()))
+    }
+
+    /// At an offset that is a line's start.
+    pub fn at(log: &Path, offset: u64) -> Self {
         Self {
-            offset: std::fs::metadata(log).map_or(0, |meta| meta.len()),
+            offset,
             log: log.to_owned(),
             half: Vec::new(),
         }

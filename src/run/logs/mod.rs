@@ -18,4 +18,4 @@ mod tail;
 
 pub use follow::{Cursor, Follower};
 pub use rotate::{ROTATE_ENTRY, RotateError, Rotated, rotate, rotate_main};
-pub use tail::{tail, tail_of};
+pub use tail::{tail, tail_of, tail_then};

@@ -133,7 +133,7 @@ pub(super) fn text_start(file: &File, from: u64, length: u64) -> io::Result<u64>
 }
 
 /// Just after the last newline; the end itself where the last line is longer than any we wait for.
-fn line_end(file: &File, start: u64, length: u64) -> io::Result<Option<u64>> {
+pub(super) fn line_end(file: &File, start: u64, length: u64) -> io::Result<Option<u64>> {
     let mut block = vec![0; BLOCK_BYTES as usize];
     let mut end = length;
     while end > start {

@@ -6,7 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::archive::{archives, standing};
-use super::rotate::text_start;
+use super::follow::Cursor;
+use super::rotate::{line_end, text_start};
 use crate::model::layout::Layout;
 use crate::model::limits::runner::{LOG_TAIL_BYTES_MAX, LOG_TAIL_LINES_MAX};
 
@@ -16,17 +17,31 @@ const BLOCK_BYTES: u64 = 64 * 1024;
 /// The last lines of a log, oldest first: at most `lines`, of at most `bytes` in all. A last line
 /// without its newline counts. No log is no lines.
 pub fn tail(log: &Path, lines: usize, bytes: usize) -> io::Result<Vec<String>> {
+    read(log, Wanted { lines, bytes }, false).map(|(lines, _)| lines)
+}
+
+/// The same without a last line that is not whole yet, and the cursor from which on nothing is
+/// missed and nothing comes twice.
+pub fn tail_then(log: &Path, lines: usize, bytes: usize) -> io::Result<(Vec<String>, Cursor)> {
+    let (lines, end) = read(log, Wanted { lines, bytes }, true)?;
+    Ok((lines, Cursor::at(log, end)))
+}
+
+fn read(log: &Path, mut wanted: Wanted, only_whole: bool) -> io::Result<(Vec<String>, u64)> {
     let file = match File::open(log) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         Err(error) => return Err(error),
     };
     let archives = archives(log)?;
     let length = file.metadata()?.len();
     let (_, copied) = standing(&archives, length);
     let start = text_start(&file, copied, length)?;
-    let mut wanted = Wanted { lines, bytes };
-    let mut parts = vec![wanted.last_lines(&file, start, length)?];
+    let end = match only_whole {
+        true => line_end(&file, start, length)?.unwrap_or(start),
+        false => length,
+    };
+    let mut parts = vec![wanted.last_lines(&file, start, end)?];
     for archive in archives.iter().rev() {
         if wanted.is_met() {
             break;
@@ -38,7 +53,7 @@ pub fn tail(log: &Path, lines: usize, bytes: usize) -> io::Result<Vec<String>> {
         }
     }
     parts.reverse();
-    Ok(parts.concat())
+    Ok((parts.concat(), end))
 }
 
 /// The last lines of an instance, as they are shown with a failure.
