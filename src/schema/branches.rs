@@ -103,7 +103,8 @@ pub(super) fn link(mut schema: Object, defs: &mut Object) -> Value {
         .map(|pattern| {
             let (needs, may) = keys_of_pattern(pattern);
             let keys = [needs, may, LINK_KEYS].concat();
-            let mut branch = closed(&properties, "pattern", &keys, needs);
+            let mut branch = closed(&properties, "pattern", &keys, &[]);
+            branch["allOf"] = json!([ends(&properties, pattern, needs)]);
             let own = &mut branch["properties"];
             own["types"] = types(&defs["link-types"], pattern);
             if !pattern.is_symmetric() && pattern != Pattern::Pubsub {
@@ -118,6 +119,28 @@ pub(super) fn link(mut schema: Object, defs: &mut Object) -> Value {
     schema.insert("required".into(), json!(["pattern"]));
     schema.insert("allOf".into(), all_of.into());
     schema.into()
+}
+
+/// The ends that a link needs. Where the ends of the other form are written, those are the fault, and
+/// what is missing is not a second one.
+fn ends(properties: &Object, pattern: Pattern, needs: &[&str]) -> Value {
+    let of_other_form: &[&str] = if pattern.is_symmetric() {
+        &["from", "to"]
+    } else {
+        &["among"]
+    };
+    let written: Vec<Value> = of_other_form
+        .iter()
+        .map(|key| json!({"required": [key]}))
+        .collect();
+    let own: Object = needs
+        .iter()
+        .map(|key| ((*key).to_owned(), properties[*key].clone()))
+        .collect();
+    json!({
+        "if": {"anyOf": written},
+        "else": {"properties": own, "required": needs},
+    })
 }
 
 /// Moves the keys' schemas to `defs` and leaves references.

@@ -335,7 +335,7 @@ impl<'a> Walk<'a> {
         );
     }
 
-    /// Whether a condition holds, as far as conditions are written: properties, required, not.
+    /// Whether a condition holds, as far as conditions are written: properties, required, anyOf, not.
     fn holds(&self, map: &Map, condition: &Value) -> bool {
         let keys = condition["required"].as_array().into_iter().flatten();
         let has_all = keys
@@ -352,7 +352,10 @@ impl<'a> Walk<'a> {
         let is_not = condition
             .get("not")
             .is_some_and(|inner| self.holds(map, inner));
-        has_all && are_right && !is_not
+        let variants = condition["anyOf"].as_array();
+        let is_any =
+            variants.is_none_or(|variants| variants.iter().any(|inner| self.holds(map, inner)));
+        has_all && are_right && !is_not && is_any
     }
 
     fn wrong_type(&mut self, item: &Item, schema: &Value) {
@@ -438,16 +441,11 @@ impl<'a> Walk<'a> {
 /// Whether another key of the mapping stands where this one was meant: it is reported, and naming
 /// the missing one as well would be the same fault again.
 fn is_meant(missing: &str, map: &Map, schema: &Value) -> bool {
-    const SIDES: [&str; 2] = ["from", "to"];
     let is_known = |key: &str| schema["properties"].get(key).is_some();
     map.iter()
         .map(|entry| entry.key.as_str())
         .filter(|key| !is_known(key))
-        .any(|key| match missing {
-            "among" if SIDES.contains(&key) => true,
-            "from" | "to" if key == "among" => true,
-            _ => nearest(key, [missing]).is_some() || foreign::instead(key, &[missing]).is_some(),
-        })
+        .any(|key| nearest(key, [missing]).is_some() || foreign::instead(key, &[missing]).is_some())
 }
 
 fn is_listed(item: &Item, schema: &Value) -> bool {

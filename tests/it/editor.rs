@@ -154,7 +154,7 @@ impl Drop for Editor {
 }
 
 /// One fault each: what is written, and the line it is on.
-const FAULTS: [(&str, u64, &str); 14] = [
+const FAULTS: [(&str, u64, &str); 30] = [
     (
         "duration",
         3,
@@ -213,6 +213,74 @@ const FAULTS: [(&str, u64, &str); 14] = [
         "zmqnet: 1\ndefaults: {ports: 7000-7999}\nnodes:\n  a: {command: [a]}\n",
     ),
     ("version", 1, "zmqnet: 2\nnodes:\n  a: {command: [a]}\n"),
+    (
+        "kind-and-command",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {kind: bus, command: [a]}\n",
+    ),
+    ("neither", 3, "zmqnet: 1\nnodes:\n  a: {port: 7000}\n"),
+    (
+        "two-probes",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], probe: {exec: [b], tcp: 80}}\n",
+    ),
+    (
+        "mesh-with-from",
+        5,
+        "zmqnet: 1\nnodes:\n  a: {command: [a]}\nlinks:\n  l: {pattern: mesh, from: a}\n",
+    ),
+    (
+        "missing-to",
+        5,
+        "zmqnet: 1\nnodes:\n  a: {command: [a]}\nlinks:\n  l: {pattern: request, from: a}\n",
+    ),
+    (
+        "socket-type",
+        5,
+        "zmqnet: 1\nnodes:\n  a: {command: [a]}\nlinks:\n  l: {pattern: request, from: a, to: a, types: {from: SUB}}\n",
+    ),
+    (
+        "topics-of-a-request",
+        5,
+        "zmqnet: 1\nnodes:\n  a: {command: [a]}\nlinks:\n  l: {pattern: request, from: a, to: {a: [x]}}\n",
+    ),
+    (
+        "enum-without-values",
+        3,
+        "zmqnet: 1\nvars:\n  v: {type: enum}\nnodes:\n  a: {command: [a]}\n",
+    ),
+    (
+        "replicas",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], replicas: 1-3}\n",
+    ),
+    (
+        "replica-name",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], replicas: [b, 0c]}\n",
+    ),
+    (
+        "restart-block",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], restart: {when: sometimes}}\n",
+    ),
+    (
+        "environment",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], env: {A: 5}}\n",
+    ),
+    (
+        "filter",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {kind: spool, filters: [{max_size: 5}]}\n",
+    ),
+    ("nothing", 3, "zmqnet: 1\nnodes:\n  a:\n"),
+    (
+        "after",
+        3,
+        "zmqnet: 1\nnodes:\n  a: {command: [a], after: {b: up}}\n",
+    ),
+    ("no-version", 1, "nodes:\n  a: {command: [a]}\n"),
 ];
 
 #[test]
