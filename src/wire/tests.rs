@@ -442,3 +442,40 @@ async fn a_dealer_port_serves_what_dials_it_as_a_server() {
     assert!(matches!(closed, HubEvent::Closed { conn: it, .. } if it == conn));
     assert_eq!(hub.send(conn, text("late")), Err(SendError::Closed));
 }
+
+#[tokio::test]
+async fn a_request_that_was_given_up_still_arrives() {
+    let endpoint = free();
+    // Nobody looks at the hub's events while the request is made, so nothing is answered.
+    let mut hub = hub(&endpoint, WireLimits::default());
+    let mut dialler = Dialler::new(endpoint.clone(), None);
+    let until = Instant::now() + LONG;
+    let opening = async { while !matches!(next(&mut hub).await, HubEvent::Opened { .. }) {} };
+    let (opened, ()) = tokio::join!(dialler.connect(until), opening);
+    assert_eq!(opened, Ok(()));
+    let silent = dialler.request(text("x"), Instant::now() + SHORT).await;
+    assert_eq!(silent, Err(DialError::Silent));
+    let late = next(&mut hub).await;
+    assert!(
+        matches!(late, HubEvent::Message { frames, .. } if frames[1] == "x"),
+        "hence the ids"
+    );
+}
+
+#[tokio::test]
+async fn heartbeats_are_answered() {
+    let endpoint = free();
+    let server = echo(hub(&endpoint, WireLimits::default()));
+    let mut stream = raw(&endpoint, "").await;
+    // PING with a time to live of a second and the context `abc`.
+    stream
+        .write_all(b"\x04\x0a\x04PING\x00\x0aabc")
+        .await
+        .unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"\x04\x08\x04PONGabc") {
+        let read = timeout(LONG, stream.read_buf(&mut got)).await.unwrap();
+        assert!(read.unwrap() > 0, "the connection stays");
+    }
+    server.abort();
+}

@@ -32,8 +32,8 @@ use crate::wire::dial::DialState;
 use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError};
 
 use bouncer::{Job, News};
-use talk::Quota;
 pub use talk::{LOG_VARIABLE, start_talking};
+use talk::{Quota, RECEIVED};
 
 /// The port name of the health socket.
 const HEALTH: &str = "health";
@@ -109,7 +109,14 @@ pub fn run(config: &replica::Config, options: Options) -> Result<(), NodeError> 
         .enable_all()
         .build()
         .map_err(NodeError::Runtime)?;
-    runtime.block_on(async { Node::new(config, options)?.run().await })
+    runtime.block_on(async {
+        // As a task and not as the runtime's own future: waking that one costs a system call more.
+        let node = Node::new(config, options)?;
+        match tokio::spawn(node.run()).await {
+            Ok(ended) => ended,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    })
 }
 
 /// What is known of a peer.
@@ -327,7 +334,7 @@ impl Node {
             Action::Drain => self.is_draining = true,
             Action::Note(message) => {
                 if self.quota.allows(self.start.elapsed()) {
-                    tracing::info!("received: {message}");
+                    tracing::info!(target: RECEIVED, "received: {message}");
                 }
             }
             Action::Missed { peer, reason } => {

@@ -1,11 +1,18 @@
-//! What a role says while it runs: lines on standard error, which is its log file under the runner.
+//! What a role says while it runs: messages it received on standard output, as ZMQ Net's listeners
+//! have it, everything else on standard error. Under the runner both are its log file.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// The variable that sets how much a role says: `trace`, `debug`, `info`, `warn`, `error`, `silent`.
 pub const LOG_VARIABLE: &str = "ZMQNET_LOG";
+
+/// The target of lines that are data.
+pub(super) const RECEIVED: &str = "received";
 
 /// Lines about single messages in one second; a benchmark must not fill a disk.
 const LINES_MAX: u32 = 100;
@@ -17,17 +24,35 @@ pub fn start_talking(level: Option<&str>) {
         .or_else(|| std::env::var(LOG_VARIABLE).ok())
         .unwrap_or_default();
     let filter = match level.as_str() {
-        "trace" | "debug" | "warn" | "error" => format!("zmqnet={level}"),
+        "trace" | "debug" | "warn" | "error" => format!("zmqnet={level},{RECEIVED}={level}"),
         "silent" => "off".to_owned(),
-        _ => "zmqnet=info".to_owned(),
+        _ => format!("zmqnet=info,{RECEIVED}=info"),
     };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_target(false)
         .with_ansi(false)
-        .with_writer(std::io::stderr);
+        .with_writer(Voices);
     // Whoever set one up before wins: there is one voice in a process.
     drop(subscriber.try_init());
+}
+
+/// Which stream a line goes to.
+struct Voices;
+
+impl MakeWriter<'_> for Voices {
+    type Writer = Box<dyn Write>;
+
+    fn make_writer(&self) -> Self::Writer {
+        Box::new(io::stderr())
+    }
+
+    fn make_writer_for(&self, meta: &Metadata<'_>) -> Self::Writer {
+        match meta.target() {
+            RECEIVED => Box::new(io::stdout()),
+            _ => self.make_writer(),
+        }
+    }
 }
 
 /// How many lines about single messages may still be said in this second.
