@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Global;
 use super::environment::Environment;
 use super::exit::{Exit, Failure};
+use crate::manifest::peers;
 use crate::model::limits::source::FILE_BYTES_MAX;
 
 /// Where a manifest is looked for when nothing names one, in this order.
@@ -81,11 +82,11 @@ pub fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// What a network is called whose manifest does not say it: the file's stem.
+/// What a network is called whose manifest does not say it: the file's stem, as a name.
 pub fn stem(path: &Path) -> String {
     if path.as_os_str() == STDIN {
         return "stdin".to_owned();
     }
     let stem = path.file_stem().unwrap_or_default();
-    stem.to_string_lossy().into_owned()
+    peers::name_of(&stem.to_string_lossy())
 }

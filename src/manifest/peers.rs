@@ -179,7 +179,7 @@ impl Reader {
             name: self.named(name?, path)?,
             pid: pid?,
             host: host.unwrap_or_default(),
-            address: address?,
+            address: self.addressed(address?, path)?,
             port: port?,
             at: path.clone(),
         })
@@ -223,6 +223,17 @@ impl Reader {
                 "a name is a letter, then at most 39 letters, digits, `_` or `-`",
             ),
         );
+        None
+    }
+
+    /// `*` and the like can be bound but never dialled.
+    fn addressed(&mut self, address: String, path: &Path) -> Option<String> {
+        let is_address = !address.contains(|c: char| c == '*' || c == '/' || c.is_whitespace());
+        if is_address {
+            return Some(address);
+        }
+        let message = format!("`{address}` is no address that can be dialled");
+        self.wrong(path, &message, "expected an IP address or a host name");
         None
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::branches;
 use super::simplify;
 use super::snippets;
+use super::words;
 use crate::manifest::topology::TopologyDecl;
 use crate::model::name::NAME_PATTERN;
 
@@ -16,6 +17,9 @@ type Object = Map<String, Value>;
 
 /// The keys of `env`, as shells take them.
 const ENV_NAME_PATTERN: &str = "^[A-Za-z_][A-Za-z0-9_]*$";
+
+/// What can be listened on and dialled.
+const ADDRESS_PATTERN: &str = r"^[^*/\s]+$";
 
 /// The schema of a topology.
 pub fn topology() -> &'static Value {
@@ -27,6 +31,7 @@ fn generate() -> Value {
     let derived = schemars::schema_for!(TopologyDecl).to_value();
     let mut schema = simplify::simplify(derived);
     name_keys(&mut schema);
+    check_texts(&mut schema);
     branches::describe_kinds(
         &mut schema["properties"]["nodes"]["additionalProperties"]["properties"]["kind"],
     );
@@ -57,6 +62,7 @@ fn generate() -> Value {
     schema["required"] = json!(["zmqnet", "nodes"]);
     schema["$defs"] = defs.into();
     open_for_users(&mut schema);
+    explain_patterns(&mut schema);
     let draft = json!("https://json-schema.org/draft/2020-12/schema");
     let mut named = Object::from_iter([("$schema".to_owned(), draft)]);
     if let Value::Object(mut schema) = schema {
@@ -108,6 +114,42 @@ fn env_keys(env: &mut Value) {
     );
 }
 
+/// Texts that must be more than texts: addresses that can be dialled, regular expressions.
+fn check_texts(schema: &mut Value) {
+    let top = &mut schema["properties"];
+    let host = &mut top["hosts"]["additionalProperties"]["properties"];
+    for key in ["address", "bind"] {
+        host[key]["pattern"] = ADDRESS_PATTERN.into();
+        host[key]["x-expected"] = "an IP address or a host name".into();
+    }
+    let node = &mut top["nodes"]["additionalProperties"]["properties"];
+    node["probe"]["properties"]["log"]["format"] = "regex".into();
+    node["filters"]["items"]["properties"]["regex"]["format"] = "regex".into();
+    let link = &mut top["links"]["additionalProperties"]["properties"];
+    link["filters"]["items"]["properties"]["regex"]["format"] = "regex".into();
+}
+
+/// What editors show instead of a pattern.
+fn explain_patterns(schema: &mut Value) {
+    match schema {
+        Value::Array(items) => items.iter_mut().for_each(explain_patterns),
+        Value::Object(object) => {
+            object.values_mut().for_each(explain_patterns);
+            if object.get("pattern").is_some_and(Value::is_string) {
+                let expected = match object.get("x-expected") {
+                    Some(Value::String(expected)) if !object.contains_key("type") => {
+                        expected.clone()
+                    }
+                    _ => words::expected(&Value::Object(object.clone())),
+                };
+                let message = format!("expected {expected}");
+                object.insert("patternErrorMessage".into(), message.into());
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// `x-` keys and `$schema` may stand in every mapping whose keys are ours.
 fn open_for_users(schema: &mut Value) {
     match schema {
@@ -144,6 +186,6 @@ mod tests {
             let name = part.split('"').next().unwrap();
             assert!(topology()["$defs"].get(name).is_some(), "{name}");
         }
-        assert!(!text.contains("\"null\"") && !text.contains("\"format\""));
+        assert!(!text.contains("\"null\"") && !text.contains("uint"));
     }
 }

@@ -120,6 +120,9 @@ impl<'a> Walk<'a> {
         if schema.get("enum").is_some() && !is_listed(item, schema) {
             return self.wrong_value(item, schema);
         }
+        if schema["format"] == "regex" && !text.contains("${") {
+            return self.regex(text);
+        }
         let Some(pattern) = schema["pattern"].as_str() else {
             return;
         };
@@ -138,6 +141,16 @@ impl<'a> Walk<'a> {
             );
         } else if !self.matches(pattern, text) || !quantities::is_valid(schema, text) {
             self.wrong_value(item, schema);
+        }
+    }
+
+    fn regex(&mut self, text: &str) {
+        if let Err(error) = Regex::new(text) {
+            let message = format!("{} is no regular expression", self.place());
+            let why = error.to_string();
+            let why = why.lines().last().unwrap_or_default();
+            let why = why.trim_start_matches("error: ").to_owned();
+            self.fault_with(codes::WRONG_VALUE, message, why, None);
         }
     }
 
