@@ -72,7 +72,8 @@ pub struct Machine<'a> {
 pub struct Compiled {
     /// The resolved manifest, where it could be read.
     pub topology: Option<Topology>,
-    /// The plan, where nothing is wrong; there may be hindrances all the same.
+    /// The plan, where nothing is wrong and the machine may be asked; there may be hindrances all
+    /// the same.
     pub plan: Option<Plan>,
     /// What is wrong with the manifest, and remarks.
     pub diagnostics: Vec<Diagnostic>,
@@ -111,11 +112,11 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
         // Whoever names what was left out is not to blame.
         found.retain(|diagnostic| !files.lost.iter().any(|name| diagnostic.names(name)));
         compiled.diagnostics.extend(found);
-        if is_known && !has_errors(&compiled.diagnostics) {
-            if let Some(machine) = inputs.machine {
-                topology.programs = programs(&topology, machine);
-                compiled.hindrances = checks::hindrances(&topology);
-            }
+        if let Some(machine) = inputs.machine.filter(|_| is_known)
+            && !has_errors(&compiled.diagnostics)
+        {
+            topology.programs = programs(&topology, machine);
+            compiled.hindrances = checks::hindrances(&topology);
             compiled.plan = Some(make(&topology, &|path| files.origin(path)));
         }
         compiled.topology = Some(topology);

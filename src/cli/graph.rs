@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::Global;
 use super::exit::{Exit, Outcome};
-use super::load::{self, Ask, ManifestArgs};
+use super::load::{self, ManifestArgs};
 use super::ui;
 use crate::topology::{Leg, Node, Topology};
 
@@ -31,10 +31,10 @@ enum Language {
 impl Args {
     /// Compiles and draws.
     pub fn run(self, global: &Global) -> Outcome {
-        let loaded = load::load(global, &self.manifest, Ask::Files)?;
+        let topology = load::topology(global, &self.manifest)?;
         let text = match self.format {
-            Language::Mermaid => mermaid(&loaded.topology),
-            Language::Dot => dot(&loaded.topology),
+            Language::Mermaid => mermaid(&topology),
+            Language::Dot => dot(&topology),
         };
         ui::raw(text.as_bytes());
         Ok(Exit::Done)

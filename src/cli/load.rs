@@ -89,8 +89,14 @@ pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
     load(global, args, Ask::MachineOrFail)
 }
 
-/// The same, asking as much as is said.
-pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Failure> {
+/// What a manifest means, from files alone.
+pub fn topology(global: &Global, args: &ManifestArgs) -> Result<Topology, Failure> {
+    let compiled = sound(global, args, Ask::Files)?;
+    compiled.topology.ok_or(Failure::said(Exit::Manifest))
+}
+
+/// A compiled manifest without errors; its diagnostics are printed.
+fn sound(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Compiled, Failure> {
     let environment = Environment::load();
     let file = manifest_file::find(args.manifest.as_deref(), global, &environment)?;
     let compiled = compile(&file, &args.settings, &environment, ask)?;
@@ -98,6 +104,13 @@ pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Fa
     if has_errors(&compiled.diagnostics) {
         return Err(Failure::said(Exit::Manifest));
     }
+    Ok(compiled)
+}
+
+/// The same as [`plan`], asking as much as is said.
+pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Failure> {
+    assert!(ask != Ask::Files, "a plan is made for a machine");
+    let compiled = sound(global, args, ask)?;
     if ask == Ask::MachineOrFail && has_errors(&compiled.hindrances) {
         report(&compiled.hindrances, &compiled.sources);
         return Err(Failure::said(Exit::Failed));
@@ -106,7 +119,7 @@ pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Fa
         return Err(Failure::said(Exit::Manifest));
     };
     let layout = topology.layout.clone();
-    let is_running = ask != Ask::Files && facts::is_running(&layout);
+    let is_running = facts::is_running(&layout);
     Ok(Loaded {
         applied: facts::applied(&layout).filter(|_| is_running),
         plan,

@@ -3,7 +3,7 @@
 //! This cannot fail and chooses nothing: names, ports and endpoints were settled by `topology`, and
 //! whatever can be wrong with them was found by its checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::{After, Condition, Exec, Instance, Origin, PLAN_VERSION, Plan, Port, Process, Run};
@@ -179,12 +179,13 @@ impl Maker<'_> {
     fn replica(&self, instance: &topology::Instance) -> replica::Config {
         let node = &self.topology.nodes[instance.node];
         let mut peers = Vec::new();
+        let mut known = HashSet::new();
         for (leg_index, side) in &node.ends {
             let leg = &self.topology.legs[*leg_index];
             if leg.pattern.is_symmetric() && *side == Side::From {
                 for peer in sockets::peers(self.topology, instance, *leg_index, Side::From) {
-                    let endpoint = sockets::dial(self.topology, peer, *leg_index);
-                    if !peers.iter().any(|(name, _)| *name == peer.name) {
+                    if known.insert(&peer.name) {
+                        let endpoint = sockets::dial(self.topology, peer, *leg_index);
                         peers.push((peer.name.clone(), endpoint));
                     }
                 }

@@ -3,8 +3,10 @@
 //! A table, so that building something is deleting its row. `apply` starts nothing while there is
 //! any of it; `check` and `plan` accept it.
 
+use std::net::IpAddr;
+
 use super::{Origin, Unbuilt};
-use crate::manifest::node::NodeDecl;
+use crate::manifest::node::{AfterCondition, NodeDecl};
 use crate::manifest::policy::UpdateOrder;
 use crate::model::policy::LogTarget;
 use crate::source::path::Path;
@@ -21,7 +23,6 @@ const NODE_KEYS: &[NodeKey] = &[
     ("store", |node| node.store.is_some()),
     ("filters", |node| node.filters.is_some()),
     ("key", |node| node.key.is_some()),
-    ("probe.http", |node| has_probe(node, |p| p.http.is_some())),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
     }),
@@ -44,10 +45,6 @@ const LINK_KEYS: &[LinkKey] = &[
     ("overflow", |link| link.decl.overflow.is_some()),
     ("shape", |link| link.decl.shape.is_some()),
 ];
-
-fn has_probe(node: &NodeDecl, is: fn(&crate::manifest::policy::ProbeDecl) -> bool) -> bool {
-    node.probe.as_ref().is_some_and(is)
-}
 
 fn has_socket_limits(node: &NodeDecl) -> bool {
     node.limits.as_ref().is_some_and(|limits| {
@@ -74,6 +71,15 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
     };
     for node in &topology.nodes {
         of_node(node, &mut add);
+    }
+    for unit in &topology.units {
+        for (name, host) in unit.decl.hosts.iter() {
+            let bind = host.bind.as_ref().unwrap_or(&host.address);
+            if bind.parse::<IpAddr>().is_err() && bind != "localhost" {
+                let at = unit.top.key("hosts").key(name);
+                add("listening on a name or an interface".to_owned(), &at);
+            }
+        }
     }
     for (index, link) in topology.links.iter().enumerate() {
         for (key, is_asked) in LINK_KEYS {
@@ -102,6 +108,11 @@ fn of_node(node: &Node, add: &mut impl FnMut(String, &Path)) {
                 .split('.')
                 .fold(node.at.clone(), |at, step| at.key(step));
             add(format!("`{key}`"), &at);
+        }
+    }
+    for after in &node.after {
+        if after.condition == AfterCondition::Linked {
+            add("`after: linked`".to_owned(), &after.at);
         }
     }
 }

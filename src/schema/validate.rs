@@ -405,7 +405,21 @@ impl<'a> Walk<'a> {
             Some(_) => "none of these".to_owned(),
             None => format!("expected {expected}"),
         };
-        self.fault_with(codes::WRONG_VALUE, message, label, help);
+        let code = if self.is_socket_type() {
+            codes::PAIRING
+        } else {
+            codes::WRONG_VALUE
+        };
+        self.fault_with(code, message, label, help);
+    }
+
+    /// Whether this is a type in a link's `types`: its pattern says which ones go together.
+    fn is_socket_type(&self) -> bool {
+        let is = |step: &Step, word: &str| matches!(step, Step::Key(key) if key == word);
+        match self.path.steps.as_slice() {
+            [links, _, types, _] => is(links, "links") && is(types, "types"),
+            _ => false,
+        }
     }
 
     fn fault(&mut self, code: &'static str, message: String, label: impl Into<String>) {

@@ -13,7 +13,6 @@ mod hosts;
 mod instance_names;
 mod ipc_path;
 mod listen;
-mod pairing;
 mod port_clash;
 mod port_range;
 mod probe;
@@ -40,7 +39,6 @@ pub const CHECKS: &[Check] = &[
     environment::check,
     stands::check,
     via::check,
-    pairing::check,
     listen::check,
     transport::check,
     shared_sockets::check,
