@@ -23,8 +23,9 @@ pub fn scan(file: FileId, text: &str) -> (Option<Tree>, Vec<Fault>) {
     // that one of them does not hide the others.
     let mut masked = text.to_owned();
     loop {
-        let mut builder = Builder::new(text, &masked);
-        let end = builder.run();
+        let (parsed, offsets) = Offsets::of(&masked);
+        let mut builder = Builder::new(text, &masked, offsets);
+        let end = builder.run(&parsed);
         if let Err(Stop::Unquoted(span)) = &end
             && faults.len() < FAULTS_MAX
         {
@@ -98,7 +99,7 @@ struct Anchored {
 struct Builder<'a> {
     /// The text as written.
     text: &'a str,
-    /// The text as parsed: of the same length, without unquoted `${x}`.
+    /// The same without unquoted `${x}`, of the same length.
     masked: &'a str,
     offsets: Offsets,
     open: Vec<Open>,
@@ -109,11 +110,11 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, masked: &'a str) -> Self {
+    fn new(text: &'a str, masked: &'a str, offsets: Offsets) -> Self {
         Self {
             text,
             masked,
-            offsets: Offsets::of(masked),
+            offsets,
             open: Vec::new(),
             anchors: HashMap::new(),
             values: 0,
@@ -122,8 +123,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<(), Stop> {
-        let mut parser = Parser::new_from_str(self.masked);
+    fn run(&mut self, parsed: &str) -> Result<(), Stop> {
+        let mut parser = Parser::new_from_str(parsed);
         let mut documents = 0;
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| self.syntax(&error))?;

@@ -56,6 +56,8 @@ fn json_and_yaml_give_the_same_values() {
     let json = tree("{\n\t\"a\": {\"b\": [1, true, null, \"x\\/y\\u00e9\"]}\n}");
     let yaml = tree("a:\n  b:\n  - 1\n  - true\n  -\n  - x/yé\n");
     assert_eq!(json.top.content.to_json(), yaml.top.content.to_json());
+    let emoji = tree(r#"{"a": "\ud83d\ude00", "b": {"c": 1}}"#);
+    assert_eq!(emoji.top.get("a").and_then(Item::as_text), Some("😀"));
 }
 
 #[test]
