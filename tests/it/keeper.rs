@@ -551,6 +551,30 @@ fn rotation_under_a_fast_writer_loses_no_line() {
 }
 
 #[test]
+fn a_supervisor_that_dies_is_started_again() {
+    let net = Net::new();
+    net.connect().ask(json!("quit")).unwrap();
+    wait_for("the end of the first keeper", || {
+        (!net.runtime().exists()).then_some(())
+    });
+    let state = net.state();
+    net.world.ok(&["__keeper", state.to_str().unwrap()]);
+    let supervisor = |other_than: u32| {
+        wait_for("a supervisor", || {
+            let hello = net.connect().ask(json!({"hello": {"version": 1}})).unwrap();
+            let pid = hello["hello"]["supervisor"].as_u64()?;
+            u32::try_from(pid).ok().filter(|pid| *pid != other_than)
+        })
+    };
+    let first = supervisor(0);
+    kill(first, "KILL");
+    let second = supervisor(first);
+    assert!(net.remains(json!(null)).is_empty(), "it is no instance");
+    net.connect().ask(json!("quit")).unwrap();
+    gone(second);
+}
+
+#[test]
 fn a_keeper_that_quits_leaves_no_socket() {
     let net = Net::new();
     net.spawn("a", "exit 0");

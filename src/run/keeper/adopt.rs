@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::children::{Kid, RotateRule};
+use super::children::{Adoption, Kid, RotateRule};
 use super::fifo::Fifo;
 use super::note;
 use super::protocol::Spawned;
@@ -15,6 +15,10 @@ use crate::model::name::InstanceName;
 use crate::run::ledger::{self, Entries};
 use crate::run::procfs::{self, Handle, Seen};
 use crate::run::tag::{NetworkId, SUPERVISOR};
+
+/// Handles held at a time: well below the 1,024 files that a process may open by default, a limit
+/// that is not raised because children would inherit it.
+const WATCHED_MAX: usize = 512;
 
 /// What lived when this keeper started.
 #[derive(Debug, Default)]
@@ -63,7 +67,10 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
                 start_time: leader.start_time,
                 started_at_ms,
             },
-            adopted: Some(handle),
+            adopted: Some(match adopted.kids.len() < WATCHED_MAX {
+                true => Adoption::Watched(handle),
+                false => Adoption::Unwatched,
+            }),
             notice: None,
             ended: None,
             rotate: RotateRule::default(),

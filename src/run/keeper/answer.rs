@@ -82,6 +82,7 @@ impl Keeper {
             generation: spawn.generation,
         };
         let Started { spawned, fifo } = start(spawn, &tag, &self.layout)?;
+        let earlier = self.children.get(spawn.instance.as_str());
         let kid = Kid {
             generation: spawn.generation,
             spawned: spawned.clone(),
@@ -93,7 +94,7 @@ impl Keeper {
                 keep: spawn.logs.keep,
             },
             fifo,
-            kin: Vec::new(),
+            kin: earlier.map(Kid::living_kin).unwrap_or_default(),
         };
         self.children.insert(spawn.instance.clone(), kid);
         Ok(Answer::Spawned(spawned))

@@ -33,13 +33,22 @@ impl Default for RotateRule {
     }
 }
 
+/// How the end of an adopted process is noticed.
+#[derive(Debug)]
+pub(super) enum Adoption {
+    /// Its handle is polled.
+    Watched(Handle),
+    /// It is looked at now and then, since files are few.
+    Unwatched,
+}
+
 /// The last known life of an instance.
 #[derive(Debug)]
 pub(super) struct Kid {
     pub(super) generation: u64,
     pub(super) spawned: Spawned,
-    /// A handle on a process that an earlier keeper started; our own we wait for.
-    pub(super) adopted: Option<Handle>,
+    /// How the end of a process that an earlier keeper started is noticed; our own we wait for.
+    pub(super) adopted: Option<Adoption>,
     pub(super) notice: Option<Notice>,
     pub(super) ended: Option<Ended>,
     pub(super) rotate: RotateRule,
@@ -59,10 +68,12 @@ impl Kid {
         if !self.is_alive() {
             return false;
         }
-        if let Some(handle) = &self.adopted {
-            let is_same = Handle::open(self.spawned.pid, self.spawned.start_time).is_some();
-            if !is_same || scope == Scope::Leader {
-                return is_same && handle.signal(signal).is_ok();
+        if self.adopted.is_some() {
+            let Some(handle) = Handle::open(self.spawned.pid, self.spawned.start_time) else {
+                return false;
+            };
+            if scope == Scope::Leader {
+                return handle.signal(signal).is_ok();
             }
         }
         let Some(pid) = i32::try_from(self.spawned.pid).ok().and_then(Pid::from_raw) else {
@@ -72,6 +83,14 @@ impl Kid {
             Scope::Leader => kill_process(pid, signal).is_ok(),
             Scope::Group | Scope::All => kill_process_group(pid, signal).is_ok(),
         }
+    }
+
+    /// Who of those remembered still lives: they outlast the life they came from.
+    pub(super) fn living_kin(&self) -> Vec<Identity> {
+        let is_same = |(pid, start_time): &Identity| {
+            procfs::stat(*pid).is_some_and(|stat| stat.start_time == *start_time)
+        };
+        self.kin.iter().copied().filter(is_same).collect()
     }
 
     /// Remembers who descends from it now: after its end, nothing else may show whose they are.
@@ -159,6 +178,12 @@ impl Children {
             .filter(|kid| !is_living(kid))
             .map(|kid| kid.spawned.pid)
             .collect()
+    }
+
+    /// Whether any adopted one lives whose end nothing tells.
+    pub(super) fn has_unwatched(&self) -> bool {
+        let mut adoptions = self.by_name.values().filter_map(|kid| kid.adopted.as_ref());
+        adoptions.any(|adoption| matches!(adoption, Adoption::Unwatched))
     }
 
     /// What is answered to `list`.

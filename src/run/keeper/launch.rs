@@ -143,6 +143,8 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
         return Ok(keeper);
     }
     let life = life_lock(layout)?;
+    // One that was just ending has removed its directory of sockets.
+    paths::prepare(layout).map_err(LaunchError::Paths)?;
     let socket = layout.keeper_socket();
     let listener = listen(&socket).map_err(|error| LaunchError::File {
         path: socket.clone(),

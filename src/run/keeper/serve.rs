@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP};
 
 use super::adopt::{Adopted, adopt};
 use super::answer;
-use super::children::Children;
+use super::children::{Adoption, Children};
 use super::clients::{self, Client};
 use super::launch::{Handed, Supervision};
 use super::note;
@@ -28,6 +28,9 @@ use crate::model::layout::Layout;
 use crate::run::procfs;
 use crate::run::tag::NetworkId;
 
+/// Between two looks at adopted processes that nothing watches.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
 /// All that a keeper holds.
 pub(super) struct Keeper {
     pub(super) layout: Layout,
@@ -37,6 +40,8 @@ pub(super) struct Keeper {
     pub(super) supervisor: Supervisor,
     pub(super) rotating: Rotating,
     pub(super) events: Vec<Event>,
+    /// When adopted processes were last looked at.
+    last_look: Instant,
 }
 
 impl Keeper {
@@ -81,6 +86,7 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         rotating: Rotating::default(),
         children: Children::default(),
         events: Vec::new(),
+        last_look: Instant::now(),
         boot_id: procfs::boot_id(),
         network,
         layout,
@@ -122,7 +128,8 @@ impl Keeper {
         // Emptied before children are waited for, so that an end in between is not missed.
         while ears.ends.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
         self.reap();
-        if ready.adopted {
+        let is_look_due = self.look_due().is_some_and(|due| due <= Instant::now());
+        if ready.adopted || is_look_due {
             self.reap_adopted();
         }
         if ready.notices {
@@ -160,11 +167,9 @@ impl Keeper {
         }
         let first_adopted = files.len();
         for (_, kid) in self.children.iter() {
-            files.extend(
-                kid.adopted
-                    .iter()
-                    .map(|handle| readable(handle.fd().as_fd())),
-            );
+            if let Some(Adoption::Watched(handle)) = &kid.adopted {
+                files.push(readable(handle.fd().as_fd()));
+            }
         }
         files.extend(
             self.supervisor
@@ -194,7 +199,11 @@ impl Keeper {
 
     /// Until the next thing that time alone brings.
     fn timeout(&self) -> Option<Timespec> {
-        let dues = [self.supervisor.due(), self.rotating.due(&self.children)];
+        let dues = [
+            self.supervisor.due(),
+            self.rotating.due(&self.children),
+            self.look_due(),
+        ];
         let due = dues.into_iter().flatten().min()?;
         let wait = due.saturating_duration_since(Instant::now());
         // Rounded up, so that it is not woken just before.
@@ -203,6 +212,12 @@ impl Keeper {
             tv_sec: wait.as_secs().cast_signed(),
             tv_nsec: wait.subsec_nanos().into(),
         })
+    }
+
+    /// When adopted processes that nothing watches are looked at.
+    fn look_due(&self) -> Option<Instant> {
+        let is_needed = self.children.has_unwatched();
+        is_needed.then(|| self.last_look + LOOK_PAUSE)
     }
 
     /// Takes the exit status of every child that ended, and of orphans that became ours.
@@ -216,6 +231,7 @@ impl Keeper {
 
     /// The kernel tells only their parent how the others ended.
     fn reap_adopted(&mut self) {
+        self.last_look = Instant::now();
         for pid in self.children.gone() {
             self.ended(pid, Status::Unknown);
         }
