@@ -146,7 +146,8 @@ fn written(
 ) -> (Option<Manifest>, Vec<Diagnostic>) {
     let schema = generate::topology();
     let text = &sources.file(file).text;
-    let mut found = substitute_defaults(&mut tree, text, settings.env).found;
+    let defaults = substitute_defaults(&mut tree, text, settings.env);
+    let mut found = defaults.found;
     let path = Path::top(file).key("vars");
     let vars = validate::part(&tree, path, &schema["properties"]["vars"], schema);
     let decls = declarations(&tree).filter(|_| vars.is_empty());
@@ -155,7 +156,12 @@ fn written(
         // Where the declarations are wrong, who sets what cannot be judged.
         None => Default::default(),
     };
-    found.extend(more);
+    // A default that could not be replaced has been reported already.
+    let is_new = |diagnostic: &Diagnostic| {
+        let first = diagnostic.marks.first().map(|mark| &mark.at);
+        !matches!(first, Some(At::Value(path)) if defaults.unreplaced.contains(path))
+    };
+    found.extend(more.into_iter().filter(is_new));
     let unresolved = unresolved(&tree, &variables);
     let scope = Scope {
         variables: &variables,

@@ -8,6 +8,7 @@ pub mod branches;
 mod foreign;
 pub mod front;
 pub mod generate;
+mod judge;
 pub mod peers;
 mod prune;
 mod quantities;

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{foreign, quantities, words};
+use super::{foreign, judge, quantities, words};
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::codes;
 use crate::diagnostics::suggest::{did_you_mean, nearest};
@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
         if let Some(variants) = schema["anyOf"].as_array() {
             return self.choice(item, schema, variants);
         }
-        if !is_of_type(&item.content, schema) {
+        if !judge::is_of_type(&item.content, schema) {
             return self.wrong_type(item, schema);
         }
         if let Some(value) = schema.get("const")
@@ -107,17 +107,17 @@ impl<'a> Walk<'a> {
         let own = variants
             .iter()
             .filter(|v| v["pattern"].as_str() != Some(super::simplify::EXPRESSION_PATTERN))
-            .find(|v| is_of_type(&item.content, v));
+            .find(|v| judge::is_of_type(&item.content, v));
         match own {
             Some(variant) if variant.get("enum").is_none() => self.item(item, variant),
-            Some(variant) if is_listed(item, variant) => {}
+            Some(variant) if judge::is_listed(item, variant) => {}
             Some(_) => self.wrong_value(item, schema),
             None => self.wrong_type(item, schema),
         }
     }
 
     fn text(&mut self, text: &str, item: &Item, schema: &'a Value) {
-        if schema.get("enum").is_some() && !is_listed(item, schema) {
+        if schema.get("enum").is_some() && !judge::is_listed(item, schema) {
             return self.wrong_value(item, schema);
         }
         if schema["format"] == "regex" && !text.contains("${") {
@@ -205,7 +205,7 @@ impl<'a> Walk<'a> {
             self.entry(entry, schema, rules);
         }
         for rule in schema["allOf"].as_array().into_iter().flatten() {
-            let branch = if self.holds(map, &rule["if"]) {
+            let branch = if judge::holds(map, &rule["if"]) {
                 "then"
             } else {
                 "else"
@@ -237,7 +237,7 @@ impl<'a> Walk<'a> {
     fn required(&mut self, map: &Map, schema: &'a Value) {
         for key in schema["required"].as_array().into_iter().flatten() {
             let key = key.as_str().unwrap_or_default();
-            if map.get(key).is_none() && !is_meant(key, map, schema) {
+            if map.get(key).is_none() && !judge::is_meant(key, map, schema) {
                 self.missing(key, map, schema);
             }
         }
@@ -348,29 +348,6 @@ impl<'a> Walk<'a> {
         );
     }
 
-    /// Whether a condition holds, as far as conditions are written: properties, required, anyOf, not.
-    fn holds(&self, map: &Map, condition: &Value) -> bool {
-        let keys = condition["required"].as_array().into_iter().flatten();
-        let has_all = keys
-            .filter_map(Value::as_str)
-            .all(|key| map.get(key).is_some());
-        let properties = condition["properties"].as_object().into_iter().flatten();
-        let are_right = properties
-            .filter_map(|(key, schema)| Some((map.get(key)?, schema)))
-            .all(|(item, schema)| {
-                let value = item.content.to_json();
-                let is_const = schema.get("const").is_none_or(|c| *c == value);
-                is_const && (schema.get("enum").is_none() || is_listed(item, schema))
-            });
-        let is_not = condition
-            .get("not")
-            .is_some_and(|inner| self.holds(map, inner));
-        let variants = condition["anyOf"].as_array();
-        let is_any =
-            variants.is_none_or(|variants| variants.iter().any(|inner| self.holds(map, inner)));
-        has_all && are_right && !is_not && is_any
-    }
-
     fn wrong_type(&mut self, item: &Item, schema: &Value) {
         let expected = words::expected(schema);
         let place = self.place();
@@ -463,41 +440,4 @@ impl<'a> Walk<'a> {
         }
         "the manifest".to_owned()
     }
-}
-
-/// Whether another key of the mapping stands where this one was meant: it is reported, and naming
-/// the missing one as well would be the same fault again.
-fn is_meant(missing: &str, map: &Map, schema: &Value) -> bool {
-    let is_known = |key: &str| schema["properties"].get(key).is_some();
-    map.iter()
-        .map(|entry| entry.key.as_str())
-        .filter(|key| !is_known(key))
-        .any(|key| nearest(key, [missing]).is_some() || foreign::instead(key, &[missing]).is_some())
-}
-
-fn is_listed(item: &Item, schema: &Value) -> bool {
-    let value = item.content.to_json();
-    schema["enum"]
-        .as_array()
-        .is_some_and(|values| values.contains(&value))
-}
-
-fn is_of_type(content: &Content, schema: &Value) -> bool {
-    let types = words::types(schema);
-    let is_whole = |number: &serde_json::Number| {
-        number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0)
-    };
-    types.is_empty()
-        || types.iter().any(|ty| match content {
-            Content::Null => false,
-            Content::Bool(_) => *ty == "boolean",
-            Content::Number(number) => *ty == "number" || (*ty == "integer" && is_whole(number)),
-            // A number takes `${...}` in editors; here it has been replaced by its value.
-            Content::Text(_) => {
-                *ty == "string"
-                    && schema["pattern"].as_str() != Some(super::simplify::EXPRESSION_PATTERN)
-            }
-            Content::List(_) => *ty == "array",
-            Content::Map(_) => *ty == "object",
-        })
 }
