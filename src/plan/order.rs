@@ -129,3 +129,66 @@ impl Graph {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::sample::topology;
+
+    fn order(nodes: &str, links: &str) -> Vec<(String, u16)> {
+        let text = format!("{{zmqnet: 1, nodes: {{{nodes}}}, links: {{{links}}}}}");
+        let topology = topology(&text);
+        let ranks = ranks(&topology);
+        let named = topology.nodes.iter().zip(ranks);
+        named
+            .map(|(node, rank)| (node.name.to_string(), rank))
+            .collect()
+    }
+
+    fn rank(order: &[(String, u16)], name: &str) -> u16 {
+        order.iter().find(|(node, _)| node == name).unwrap().1
+    }
+
+    const THREE: &str = "a: {command: [a]}, b: {command: [b]}, c: {command: [c]}";
+
+    #[test]
+    fn receivers_start_before_senders_and_brokers_before_both() {
+        let order = order(
+            &format!("{THREE}, bus: {{kind: bus}}"),
+            "one: {pattern: pipeline, from: a, to: b}, two: {pattern: pubsub, from: b, to: c, via: bus}",
+        );
+        assert_eq!(rank(&order, "bus"), 0);
+        assert!(rank(&order, "c") < rank(&order, "b") || rank(&order, "bus") < rank(&order, "b"));
+        assert!(rank(&order, "b") < rank(&order, "a"));
+    }
+
+    #[test]
+    fn after_wins_over_the_direction_of_messages() {
+        let order = order(
+            "a: {command: [a]}, b: {command: [b], after: a}",
+            "one: {pattern: request, from: a, to: b}",
+        );
+        assert!(rank(&order, "a") < rank(&order, "b"));
+    }
+
+    #[test]
+    fn a_circle_of_messages_is_cut_at_the_node_written_first() {
+        let order = order(
+            THREE,
+            "one: {pattern: pubsub, from: a, to: b}, two: {pattern: pubsub, from: b, to: c}, three: {pattern: pubsub, from: c, to: a}",
+        );
+        assert!(rank(&order, "a") < rank(&order, "c") && rank(&order, "c") < rank(&order, "b"));
+    }
+
+    #[test]
+    fn a_long_chain_takes_no_stack() {
+        let nodes: Vec<String> = (0..5_000)
+            .map(|n| match n {
+                0 => "n0: {command: [x]}".to_owned(),
+                _ => format!("n{n}: {{command: [x], after: n{}}}", n - 1),
+            })
+            .collect();
+        let order = order(&nodes.join(", "), "");
+        assert_eq!(rank(&order, "n4999"), rank(&order, "n0") + 4_999);
+    }
+}

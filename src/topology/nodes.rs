@@ -26,6 +26,8 @@ pub(super) struct Spread {
     pub(super) dangling: Vec<Dangling>,
     /// Nodes whose `when` does not hold: as unwritten, and no fault to name.
     pub(super) absent: HashSet<String>,
+    /// Where a host is named that is none.
+    lost: HashSet<Path>,
 }
 
 /// An instance before its place is known.
@@ -215,12 +217,12 @@ fn seat_place(
     if let Some(place) = found {
         return *place;
     }
-    let at = At::Value(at);
-    if !spread.dangling.iter().any(|known| known.at == at) {
+    // All instances of a node stumble over the same word.
+    if spread.lost.insert(at.clone()) {
         spread.dangling.push(Dangling {
             name: name.clone(),
             of: Named::Host,
-            at,
+            at: At::Value(at),
             unit: unit_index,
         });
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::facts::Facts;
 use super::{
-    After, Dangling, Leg, Link, Node, Topology, Unit,
+    After, Leg, Link, Node, Topology, Unit,
     legs::{self, Names},
     nodes, ports,
 };
@@ -138,7 +138,6 @@ fn name_ends(topology: &mut Topology, absent: &HashSet<String>) {
     for (node, after) in afters {
         topology.nodes[node].after = after;
     }
-    sort(&mut dangling);
     topology.links = links;
     topology.dangling = dangling;
 }
@@ -149,16 +148,6 @@ fn nodes_by_unit(nodes: &[Node], units: usize) -> Vec<Vec<usize>> {
         by_unit[node.unit].push(index);
     }
     by_unit
-}
-
-/// In the order of files, hosts before links; a name is reported once a place.
-fn sort(dangling: &mut Vec<Dangling>) {
-    let mut known = Vec::new();
-    dangling.retain(|fault| {
-        let is_new = !known.contains(&fault.at);
-        known.push(fault.at.clone());
-        is_new
-    });
 }
 
 fn link(names: &mut Names<'_>, name: &str, decl: &crate::manifest::link::LinkDecl) -> Link {

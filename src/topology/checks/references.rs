@@ -2,17 +2,23 @@
 
 use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{Diagnostic, codes};
+use crate::model::limits::source::FAULTS_MAX;
 use crate::topology::{Dangling, Named, Topology};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
-    for dangling in &topology.dangling {
-        let candidates = candidates(topology, dangling);
+    for (position, dangling) in topology.dangling.iter().enumerate() {
         let what = dangling.of.as_str();
         let diagnostic = Diagnostic::error(
             codes::UNKNOWN_NAME,
             format!("unknown {what} `{}`", dangling.name),
         )
         .mark(dangling.at.clone(), format!("no {what} has this name"));
+        // Looking for near names takes time, and nobody reads this many.
+        if position >= FAULTS_MAX {
+            found.push(diagnostic);
+            continue;
+        }
+        let candidates = candidates(topology, dangling);
         let near = did_you_mean(&dangling.name, candidates.iter().map(String::as_str));
         let help = near.unwrap_or_else(|| match candidates.as_slice() {
             [] => format!("write it under `{what}s`"),
