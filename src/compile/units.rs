@@ -166,10 +166,11 @@ impl<'a> Files<'a> {
                 .key("replicas")
                 .key("import");
             let path = absolute(&unit.dir, Path::new(&import.import));
+            let name = self.shown(&import.import, &at);
             let Some(bytes) = self.bytes(&import.import, &path, at) else {
                 continue;
             };
-            let (file, members, found) = front::members(&mut self.sources, &import.import, bytes);
+            let (file, members, found) = front::members(&mut self.sources, &name, bytes);
             self.file(file, &path);
             self.diagnostics.extend(found);
             let members: Vec<Member> = members;
@@ -203,19 +204,28 @@ impl<'a> Files<'a> {
                 .push(fault.at_value(at, "here it begins again"));
             return None;
         }
+        let named_at = at.clone();
         let bytes = self.bytes(written, &path, at)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Some(Use {
             prefix,
             way: way.iter().chain([&path]).cloned().collect(),
             entry: Entry {
-                name: written.clone(),
+                name: self.shown(written, &named_at),
                 stem: stem.into_owned(),
                 path,
                 bytes,
                 assignments,
             },
         })
+    }
+
+    /// A file's name in messages: seen from where the manifest's own name is seen.
+    fn shown(&self, written: &str, at: &TreePath) -> String {
+        let from = Path::new(&self.sources.file(at.file).name);
+        let dir = from.parent().unwrap_or(Path::new(""));
+        let path = dir.join(written.strip_prefix("./").unwrap_or(written));
+        path.display().to_string()
     }
 
     /// A file that is named at a place of a manifest.

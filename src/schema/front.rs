@@ -198,8 +198,9 @@ fn left(
     let marked = found
         .iter()
         .filter_map(|diagnostic| match &diagnostic.marks.first()?.at {
-            At::Key(path) | At::Value(path) => Some(path.clone()),
-            At::Span(..) => None,
+            // What an including file sets wrongly is a fault of that file.
+            At::Key(path) | At::Value(path) if path.file == tree.file => Some(path.clone()),
+            At::Key(_) | At::Value(_) | At::Span(..) => None,
         });
     // Whether a node exists that asks for an unknown variable cannot be told.
     let nodes = tree.top.get("nodes").and_then(Item::as_map);
