@@ -575,6 +575,32 @@ fn a_supervisor_that_dies_is_started_again() {
 }
 
 #[test]
+fn a_log_over_its_size_is_rotated_unasked_and_an_idle_keeper_sleeps() {
+    let net = Net::new();
+    let mut ask = net.spawning("a", "seq 1 5000; exec sleep 60");
+    ask["spawn"]["logs"]["size_bytes"] = json!(10_000);
+    net.connect().ask(ask).unwrap();
+    let logs = net.state().join("logs");
+    wait_for("an archive", || {
+        let mut names = fs::read_dir(&logs).unwrap().flatten();
+        names.find(|entry| entry.file_name().to_str().unwrap().starts_with("a.log.0"))
+    });
+    let status = format!("/proc/{}/status", net.keeper_pid());
+    let switches = || {
+        let text = fs::read_to_string(&status).unwrap();
+        let line = text
+            .lines()
+            .find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = switches();
+    // Nothing is waited for: this is how long it is watched.
+    std::thread::sleep(Duration::from_secs(1));
+    let woken = switches() - before;
+    assert!(woken < 20, "woken {woken} times in a second");
+}
+
+#[test]
 fn a_keeper_that_quits_leaves_no_socket() {
     let net = Net::new();
     net.spawn("a", "exit 0");

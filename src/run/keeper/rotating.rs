@@ -19,17 +19,25 @@ const PAUSE: Duration = Duration::from_secs(2);
 const ROTATIONS_MAX: usize = 4;
 
 /// The rotations under way, by process, and when to look next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rotating {
     running: HashMap<u32, String>,
-    last_look: Option<Instant>,
+    next_look: Instant,
 }
 
 impl Rotating {
+    /// Nothing under way; the first look is at once.
+    pub(super) fn new() -> Self {
+        Self {
+            running: HashMap::new(),
+            next_look: Instant::now(),
+        }
+    }
+
     /// The next moment at which [`Rotating::tick`] has something to do.
     pub(super) fn due(&self, children: &Children) -> Option<Instant> {
         let is_any = children.iter().any(|(_, kid)| kid.is_alive());
-        is_any.then(|| self.last_look.map_or_else(Instant::now, |at| at + PAUSE))
+        is_any.then_some(self.next_look)
     }
 
     /// Starts what is due.
@@ -38,7 +46,7 @@ impl Rotating {
         if self.due(children).is_none_or(|due| due > now) {
             return;
         }
-        self.last_look = Some(now);
+        self.next_look = now + PAUSE;
         let own = [KEEPER, SUPERVISOR].map(|name| (name.to_owned(), RotateRule::default()));
         let theirs = children
             .iter()

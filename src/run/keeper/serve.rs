@@ -83,7 +83,7 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
     ));
     let mut keeper = Keeper {
         supervisor: Supervisor::new(supervision, supervisor),
-        rotating: Rotating::default(),
+        rotating: Rotating::new(),
         children: Children::default(),
         events: Vec::new(),
         last_look: Instant::now(),
