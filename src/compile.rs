@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{At, Diagnostic, has_errors};
+use crate::manifest::peers::name_of;
 use crate::manifest::topology::CurveMode;
 use crate::model::name::TopologyName;
 use crate::plan::make::make;
@@ -96,7 +97,8 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
         sources: Sources::new(),
     };
     if let Some(units) = units {
-        let name = TopologyName::new(units[0].decl.name.clone().unwrap_or(stem));
+        let name = units[0].decl.name.clone();
+        let name = TopologyName::new(name.unwrap_or_else(|| name_of(&stem)));
         let facts = inputs.machine.map(|machine| (machine.facts)(&name));
         let is_known = !matches!(facts, Some(None));
         let facts = facts.flatten();

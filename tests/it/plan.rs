@@ -307,3 +307,30 @@ fn a_manifest_that_cannot_be_read_is_66_and_a_wrong_one_65() {
     command.stdin(std::process::Stdio::null());
     assert_eq!(Ran::of(&mut command).code, 65, "an empty manifest");
 }
+
+#[test]
+fn what_is_right_passes_every_rule_without_a_word() {
+    let world = World::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("tests/good"))
+        .unwrap()
+        .flatten()
+    {
+        let ran = world.ok(&["check", entry.path().to_str().unwrap()]);
+        assert_eq!(ran.stderr, "", "{}", entry.path().display());
+        count += 1;
+    }
+    assert!(count >= 7);
+}
+
+#[test]
+fn a_network_without_a_name_has_that_of_its_file_made_one() {
+    let (world, first) = (World::new(), ports(20));
+    let text = format!(
+        "zmqnet: 1\ndefaults: {{ports: {first}..{}}}\nnodes: {{a: {{kind: replica}}}}\n",
+        first + 19
+    );
+    world.write("my net.yaml", &text);
+    let plan = world.ok(&["plan", "my net.yaml", "-o", "json"]).json();
+    assert_eq!(plan["topology"], "my-net");
+}
