@@ -43,10 +43,7 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
         note(format_args!("the ledger: {error}"));
         Entries::default()
     });
-    let mut leaders = tagged(&seen, network);
-    for (instance, candidate) in ledgered(&seen, &entries, network) {
-        leaders.insert(instance, candidate);
-    }
+    let leaders = leaders(&seen, &entries, network);
     let mut adopted = Adopted::default();
     for (instance, leader) in leaders {
         let Some(handle) = Handle::open(leader.pid, leader.start_time) else {
@@ -80,6 +77,27 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
         adopted.kids.push((instance, kid));
     }
     adopted
+}
+
+/// The process of each instance that lives.
+fn leaders(
+    seen: &BTreeMap<u32, Seen>,
+    entries: &Entries,
+    network: &NetworkId,
+) -> BTreeMap<InstanceName, Candidate> {
+    let boot_id = procfs::boot_id();
+    let mut leaders = tagged(seen, network);
+    // Where the ledger knows the process of that life, another one is only what it left behind.
+    leaders.retain(|instance, found| {
+        let entry = entries.get(instance);
+        let known = entry
+            .filter(|entry| entry.generation == found.generation)
+            .and_then(|entry| entry.process.as_ref())
+            .filter(|process| process.boot_id == boot_id);
+        known.is_none_or(|p| (p.pid, p.start_time) == (found.pid, found.start_time))
+    });
+    leaders.extend(ledgered(seen, entries, network, &boot_id));
+    leaders
 }
 
 /// The leader of each tagged instance: of its latest life, the oldest process that leads a group.
@@ -120,8 +138,8 @@ fn ledgered(
     seen: &BTreeMap<u32, Seen>,
     entries: &Entries,
     network: &NetworkId,
+    boot_id: &str,
 ) -> Vec<(InstanceName, Candidate)> {
-    let boot_id = procfs::boot_id();
     entries
         .iter()
         .filter_map(|(instance, entry)| {
@@ -140,4 +158,77 @@ fn ledgered(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::ledger::{Identity, Record};
+    use crate::run::procfs::Stat;
+    use crate::run::tag::Tag;
+    use std::path::Path;
+
+    fn network() -> NetworkId {
+        NetworkId::of_state(Path::new("/ours"))
+    }
+
+    fn seen(pid: u32, group: u32, generation: u64) -> (u32, Seen) {
+        let stat = Stat {
+            pid,
+            name: "x".into(),
+            state: 'S',
+            parent: 1,
+            group,
+            session: group,
+            start_time: u64::from(pid),
+        };
+        let tag = Tag {
+            network: network(),
+            instance: "a".into(),
+            generation,
+        };
+        (
+            pid,
+            Seen {
+                stat,
+                tag: Some(tag),
+            },
+        )
+    }
+
+    fn ledger(pid: u32, start_time: u64, boot_id: String) -> Entries {
+        let mut entries = Entries::default();
+        entries.apply(Record::Spawned {
+            instance: "a".into(),
+            generation: 2,
+            process: Identity {
+                pid,
+                start_time,
+                boot_id,
+            },
+        });
+        entries
+    }
+
+    fn leader(processes: Vec<(u32, Seen)>, entries: &Entries) -> Option<u32> {
+        let leaders = leaders(&processes.into_iter().collect(), entries, &network());
+        leaders.get(&InstanceName::new("a")).map(|found| found.pid)
+    }
+
+    #[test]
+    fn the_leader_is_the_oldest_group_leader_of_the_latest_life() {
+        let processes = vec![seen(3, 3, 1), seen(5, 5, 2), seen(6, 6, 2), seen(4, 9, 2)];
+        assert_eq!(leader(processes, &Entries::default()), Some(5));
+    }
+
+    #[test]
+    fn what_a_dead_leader_left_behind_is_not_the_instance() {
+        let left = || vec![seen(6, 6, 2)];
+        let known = ledger(5, 5, procfs::boot_id());
+        assert_eq!(leader(left(), &known), None);
+        assert_eq!(leader(left(), &ledger(6, 6, procfs::boot_id())), Some(6));
+        // A ledger of an earlier boot knows no process of this one.
+        assert_eq!(leader(left(), &ledger(5, 5, "earlier".into())), Some(6));
+        assert_eq!(leader(vec![seen(6, 6, 3)], &known), Some(6));
+    }
 }

@@ -125,7 +125,7 @@ impl Entries {
     }
 
     /// Takes a line into account. A line about an earlier life changes nothing.
-    pub(super) fn apply(&mut self, record: Record) {
+    pub(in crate::run) fn apply(&mut self, record: Record) {
         match record {
             Record::Intent {
                 instance,
