@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::run::{keeper, logs, node};
+use crate::run::{keeper, logs, node, supervisor};
 
 /// An entry point, given what follows its name.
 type Entry = fn(&[OsString]) -> ExitCode;
@@ -15,6 +15,7 @@ type Entry = fn(&[OsString]) -> ExitCode;
 /// One row an entry point.
 const ENTRIES: &[(&str, Entry)] = &[
     ("__role", role),
+    (supervisor::SUPERVISOR_ENTRY, supervise),
     (keeper::KEEPER_ENTRY, keeper::main),
     (keeper::DETACH_ENTRY, keeper::detach),
     (keeper::LIMITED_ENTRY, keeper::limited),
@@ -32,6 +33,13 @@ pub(super) fn dispatch() -> Option<ExitCode> {
 fn role(args: &[OsString]) -> ExitCode {
     match args {
         [told, ..] => node::main(Path::new(told)),
+        [] => ExitCode::FAILURE,
+    }
+}
+
+fn supervise(args: &[OsString]) -> ExitCode {
+    match args {
+        [state, ..] => supervisor::main(Path::new(state)),
         [] => ExitCode::FAILURE,
     }
 }

@@ -3,29 +3,39 @@
 //! `ui` is the only printer and `exit` holds the codes. What several commands share (which manifest,
 //! which running network) is in [`Global`].
 
+mod apply;
+mod attach;
 mod bench;
 pub mod check;
 pub mod decisions;
+mod down;
 pub mod env;
 pub mod environment;
 pub mod exit;
 pub mod explain;
 pub mod graph;
+mod hands;
 mod hidden;
 pub mod init;
 pub mod load;
 mod logs;
 pub mod look;
+mod ls;
 pub mod manifest_file;
 mod members;
+mod network;
 pub mod plan;
 mod probe;
+mod progress;
 pub mod schema;
 mod seed;
 mod send;
 mod serve;
+mod status;
 pub mod ui;
 pub mod variables;
+mod wait;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,6 +93,19 @@ enum Command {
     /// Run one replica in the foreground
     Serve(serve::Args),
     Logs(logs::Args),
+    Apply(apply::Args),
+    Up(apply::UpArgs),
+    Status(status::Args),
+    Wait(wait::Args),
+    /// Start instances by hand, and wait until they are ready.
+    Start(hands::Args),
+    /// Stop instances; they stay stopped until they are started or applied again.
+    Stop(hands::Args),
+    /// Stop instances and start them again, and wait until they are ready.
+    Restart(hands::Args),
+    Down(down::Args),
+    Ls(ls::Args),
+    Why(why::Args),
 }
 
 impl Command {
@@ -100,6 +123,16 @@ impl Command {
             Self::Bench(args) => args.run(global),
             Self::Serve(args) => args.run(global),
             Self::Logs(args) => args.run(global),
+            Self::Apply(args) => args.run(global),
+            Self::Up(args) => args.run(global),
+            Self::Status(args) => args.run(global),
+            Self::Wait(args) => args.run(global),
+            Self::Start(args) => args.start(global),
+            Self::Stop(args) => args.stop(global),
+            Self::Restart(args) => args.restart(global),
+            Self::Down(args) => args.run(global),
+            Self::Ls(args) => args.run(global),
+            Self::Why(args) => args.run(global),
         }
     }
 }

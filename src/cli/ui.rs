@@ -3,7 +3,7 @@
 //! A reader that went away (`| head`) is the end of the command, never a panic. Colours are left to
 //! `anstream`, which drops them for pipes, `NO_COLOR` and `TERM=dumb`.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -43,6 +43,13 @@ pub fn raw(bytes: &[u8]) {
 /// Prints one line of talk. A closed stderr is nobody's fault, so it is not reported.
 pub fn talk(line: impl std::fmt::Display) {
     drop(writeln!(anstream::stderr(), "{line}"));
+}
+
+/// Clears the screen, where standard output is one.
+pub fn clear() {
+    if io::stdout().is_terminal() {
+        raw(b"\x1b[2J\x1b[H");
+    }
 }
 
 /// Prints a value as one JSON or YAML document.

@@ -164,6 +164,21 @@ impl Child {
         self
     }
 
+    /// Rests where an earlier supervisor left it: ended by itself, or stopped.
+    pub fn rest(&mut self, now: Duration, is_done: bool) {
+        self.enter(now, State::Stopped { is_done }, None);
+    }
+
+    /// Is Failed where an earlier supervisor left it so.
+    pub fn fail(&mut self, now: Duration, reason: String) {
+        self.enter(now, State::Failed, Some(reason));
+    }
+
+    /// Whether a process was asked for and has not been heard of.
+    pub fn is_spawning(&self) -> bool {
+        self.is_spawning
+    }
+
     /// Its state.
     pub fn state(&self) -> &State {
         &self.state

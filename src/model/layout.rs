@@ -25,6 +25,16 @@ impl Layout {
         self.state.join("plan.json")
     }
 
+    /// PATH, HOME and a few more of whoever applied last, which every program is given.
+    pub fn base_env_file(&self) -> PathBuf {
+        self.state.join("env.json")
+    }
+
+    /// Which life each instance is in, what people wished and who rests, for the next supervisor.
+    pub fn wishes_file(&self) -> PathBuf {
+        self.state.join("wishes.json")
+    }
+
     /// What was started: intents, pids, ends.
     pub fn ledger_file(&self) -> PathBuf {
         self.state.join("ledger.json")

@@ -69,6 +69,18 @@ pub mod runner {
     pub const NOTICE_BYTES_MAX: usize = 4 * 1024;
     /// Requests and events waiting for the supervisor.
     pub const SUPERVISOR_QUEUE_MAX: usize = 1_024;
+    /// State changes the supervisor remembers for those who follow them.
+    pub const TRANSITIONS_MAX: usize = 4_096;
+    /// Requests to the supervisor that wait for something to happen; one more is turned away.
+    pub const WAITERS_MAX: usize = 64;
+    /// Probes under way at a time; further ones wait for their turn.
+    pub const PROBES_MAX: usize = 64;
+    /// How often a log is read for the line that says that its instance is ready, in milliseconds.
+    pub const LOG_PROBE_PAUSE_MS: u64 = 50;
+    /// Bytes of a log that are searched at a time for that line.
+    pub const LOG_PROBE_BYTES_MAX: usize = 256 * 1024;
+    /// How soon the records follow what happened, in milliseconds: many events cost one write.
+    pub const LEDGER_PAUSE_MS: u64 = 20;
     /// Bytes of a log shown with a failure.
     pub const LOG_TAIL_BYTES_MAX: usize = 16 * 1024;
     /// Lines of a log shown with a failure.

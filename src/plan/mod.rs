@@ -15,14 +15,14 @@ pub mod unbuilt;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 pub use crate::model::policy::{Condition, Run};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
 use crate::model::socket::{Mode, Pattern, SocketType};
-use crate::roles::Kind;
+use crate::roles::{Kind, ROLES};
 
 /// The version of the Plan's own format.
 pub const PLAN_VERSION: u32 = 1;
@@ -80,6 +80,7 @@ pub struct Instance {
     /// Its node.
     pub node: NodeName,
     /// What it is.
+    #[serde(deserialize_with = "kind_by_name")]
     pub kind: Kind,
     /// Its position among the instances of its node, from 0.
     pub index: u32,
@@ -94,6 +95,14 @@ pub struct Instance {
     /// The sockets a program is given in its environment.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub sockets: Vec<Socket>,
+}
+
+/// A plan names every kind, `command` too, which no manifest may write.
+fn kind_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let row = ROLES.iter().find(|role| role.name == name);
+    row.map(|role| role.kind)
+        .ok_or_else(|| serde::de::Error::custom(format!("unknown kind `{name}`")))
 }
 
 /// A listening socket of an instance.

@@ -14,6 +14,7 @@
 //! Nothing here chooses what the compiler should have chosen, and no signal is ever sent to a
 //! process that is not proven to be ours.
 
+pub mod control;
 pub mod facts;
 pub mod keeper;
 pub mod ledger;
@@ -21,4 +22,6 @@ pub mod logs;
 pub mod node;
 pub mod paths;
 pub mod procfs;
+pub mod status;
+pub mod supervisor;
 pub mod tag;

@@ -6,7 +6,8 @@
 mod sockets;
 
 pub use sockets::{
-    Listening, Local, Remote, established, holder, holders, listening_tcp, listening_unix,
+    Connection, Listening, Local, Remote, accepted_unix, connections_tcp, established, holder,
+    holders, listening_tcp, listening_unix, sockets_of,
 };
 
 use std::collections::BTreeMap;

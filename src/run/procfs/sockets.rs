@@ -56,6 +56,61 @@ pub fn established() -> BTreeSet<(Local, Remote)> {
     found
 }
 
+/// An established TCP connection, seen from one of its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// The near end.
+    pub local: Local,
+    /// The far end.
+    pub remote: Remote,
+    /// The number by which processes hold the near end.
+    pub inode: u64,
+}
+
+/// Every established TCP connection, with the number by which it is held.
+pub fn connections_tcp() -> Vec<Connection> {
+    let mut found = Vec::new();
+    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let established = rows(&text).filter(|row| row.state == STATE_ESTABLISHED);
+        found.extend(established.map(|row| Connection {
+            local: row.local,
+            remote: row.remote,
+            inode: row.inode,
+        }));
+    }
+    found
+}
+
+/// How many connections were accepted on each unix socket with a path. Who made them, the kernel
+/// does not say here.
+pub fn accepted_unix() -> BTreeMap<PathBuf, usize> {
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        // `Num RefCount Protocol Flags Type St Inode Path`; state 03 is "connected".
+        let mut fields = line.split_ascii_whitespace();
+        let is_connected = fields.nth(5) == Some("03");
+        if let (true, Some(path)) = (is_connected, fields.nth(1)) {
+            *found.entry(PathBuf::from(path)).or_insert(0) += 1;
+        }
+    }
+    found
+}
+
+/// The sockets that a process holds.
+pub fn sockets_of(pid: u32) -> BTreeSet<u64> {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return BTreeSet::new();
+    };
+    let targets = files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok());
+    targets
+        .filter_map(|target| socket_inode(target.to_str()?))
+        .collect()
+}
+
 /// Every listening unix socket that has a path, with the number by which processes hold it.
 pub fn listening_unix() -> BTreeMap<PathBuf, u64> {
     let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();

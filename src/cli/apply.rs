@@ -1,0 +1,198 @@
+//! `apply`: from a manifest to a running network: compile, compare, do, wait until it stands.
+//!
+//! It starts nothing while the manifest has faults or asks for what is not built. What it starts
+//! stays when it ends: the keeper and the supervisor hold it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Global;
+use super::down;
+use super::exit::{Exit, Failure, Outcome};
+use super::load;
+use super::network::{self, Running, control_failure};
+use super::progress::{self, Waiting};
+use super::status::nodes_table;
+use super::ui;
+use crate::model::layout::Layout;
+use crate::model::quantity;
+use crate::plan::Plan;
+use crate::plan::change::Op;
+use crate::roles::Kind;
+use crate::run::control::{Applied, Control, Look};
+use crate::run::status::Status;
+use crate::run::{facts, ledger};
+
+/// What programs are given of the environment of whoever applies.
+const BASE_ENV: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
+
+/// Start a network, or bring a running one to what its manifest says, and wait until it is ready.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    manifest: load::ManifestArgs,
+    /// How long to wait until everything is ready; past it the exit code is 4 and what runs, runs on.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    timeout: quantity::Duration,
+    /// Take over a running network of the same name that another manifest started.
+    #[arg(long)]
+    replace: bool,
+    /// Keep the logs in front; Ctrl-C leaves the network running.
+    #[arg(long)]
+    attach: bool,
+}
+
+/// The same as `apply --attach`, but Ctrl-C takes the network down.
+#[derive(Debug, clap::Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    args: Args,
+}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let attach = self.attach;
+        let (running, exit) = self.bring_up(global)?;
+        if attach && exit == Exit::Done {
+            return super::attach::follow(&running.layout, super::attach::OnInterrupt::Leave);
+        }
+        Ok(exit)
+    }
+
+    fn bring_up(self, global: &Global) -> Result<(Running, Exit), Failure> {
+        let load::Loaded { plan, layout, .. } = load::plan(global, &self.manifest)?;
+        refuse_unbuilt(&plan)?;
+        let running = Running {
+            name: plan.topology.clone(),
+            layout,
+        };
+        if ledger::is_running(&running.layout) {
+            refuse_stranger(&running.layout, &plan, self.replace)?;
+        } else {
+            // What an earlier boot left is no plan to follow.
+            down::forget(&running.layout);
+        }
+        let mut control = network::reach(&running.layout)?;
+        let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
+        tell(&applied);
+        // Ports that cannot be remembered are chosen anew next time; what runs, runs.
+        if let Err(error) = facts::write_pins(&running.layout, &plan) {
+            ui::talk(format_args!(
+                "zmqnet: the ports will not be remembered: {error}"
+            ));
+        }
+        let waiting = Waiting {
+            after: applied.version,
+            names: Vec::new(),
+            timeout: Some(Duration::from_millis(self.timeout.as_millis())),
+        };
+        let waited = progress::wait(&mut control, waiting)?;
+        let exit = match (waited.missed, waited.pending) {
+            (0, 0) => Exit::Done,
+            (0, _) => Exit::NotReady,
+            _ => Exit::Failed,
+        };
+        conclude(&mut control, exit)?;
+        Ok((running, exit))
+    }
+}
+
+impl UpArgs {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let (running, exit) = self.args.bring_up(global)?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+        let exit = super::attach::follow(&running.layout, super::attach::OnInterrupt::TakeDown)?;
+        down::take_down(&running)?;
+        Ok(exit)
+    }
+}
+
+/// What is not built is named, all of it, and nothing is started.
+fn refuse_unbuilt(plan: &Plan) -> Result<(), Failure> {
+    if plan.unbuilt.is_empty() {
+        return Ok(());
+    }
+    for unbuilt in &plan.unbuilt {
+        let origin = &unbuilt.origin;
+        ui::talk(format_args!(
+            "zmqnet: {} is not built yet ({}:{}:{}, `{}`)",
+            unbuilt.what,
+            origin.file.display(),
+            origin.line,
+            origin.column,
+            origin.path
+        ));
+    }
+    Err(Failure::new(Exit::Failed, "nothing was started"))
+}
+
+/// The name is the identity of a network: another manifest of the same name is not it.
+fn refuse_stranger(layout: &Layout, plan: &Plan, may_replace: bool) -> Result<(), Failure> {
+    let Some(present) = network::plan_of(layout) else {
+        return Ok(());
+    };
+    if may_replace || present.manifest == plan.manifest {
+        return Ok(());
+    }
+    let (name, theirs, ours) = (
+        &plan.topology,
+        present.manifest.display(),
+        plan.manifest.display(),
+    );
+    let message = format!("`{name}` is running from `{theirs}`, and `{ours}` has the same name");
+    Err(Failure::new(Exit::Failed, message)
+        .help("`--replace` lets this manifest take over; `name:` gives it another name"))
+}
+
+fn base_env() -> BTreeMap<String, String> {
+    let value = |name: &str| Some((name.to_owned(), std::env::var(name).ok()?));
+    BASE_ENV.into_iter().filter_map(value).collect()
+}
+
+/// The steps that are being done, with their causes.
+fn tell(applied: &Applied) {
+    if applied.changes.is_empty() && applied.again.is_empty() {
+        ui::talk("nothing to change");
+    }
+    for change in &applied.changes {
+        let sign = match change.op {
+            Op::Start => "+ start",
+            Op::Stop => "- stop",
+            Op::Restart => "~ restart",
+            Op::Update => "~ update",
+        };
+        ui::talk(format_args!("{sign} {}: {}", change.node, change.cause));
+    }
+    for name in &applied.again {
+        ui::talk(format_args!("+ start {name}: it had failed or was stopped"));
+    }
+}
+
+/// Shows where everything stands, and what to try next or what is wrong.
+fn conclude(control: &mut Control, exit: Exit) -> Result<(), Failure> {
+    let status = control.status(Look::default()).map_err(control_failure)?;
+    ui::data(nodes_table(&status));
+    match exit {
+        Exit::Done => ui::talk(try_next(&status)),
+        _ => ui::talk(super::status::what_is_wrong(&status, |_| true)),
+    }
+    Ok(())
+}
+
+fn try_next(status: &Status) -> String {
+    let replica = status
+        .nodes
+        .iter()
+        .find(|node| node.kind == Kind::Replica.as_str());
+    let mut lines = Vec::new();
+    if let Some(replica) = replica {
+        lines.push(format!(
+            "  zmqnet send -n {} \"this is a test message\"",
+            replica.name
+        ));
+    }
+    lines.extend(["  zmqnet status", "  zmqnet logs -f", "  zmqnet down"].map(str::to_owned));
+    format!("{} is up. Try next:\n{}", status.topology, lines.join("\n"))
+}

@@ -1,0 +1,175 @@
+//! `down`: everything of a network ends, and it is proven that nothing is left.
+//!
+//! The supervisor stops the instances, last rank first; what is left of the network after that, and
+//! is proven to be ours, is killed here; then keeper and supervisor end, and their sockets go.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::Global;
+use super::exit::{Exit, Failure, Outcome};
+use super::network::{self, Running};
+use super::progress::{self, Waiting};
+use super::ui;
+use crate::model::layout::Layout;
+use crate::run::keeper::client::KeeperError;
+use crate::run::keeper::launch::{self, Supervision};
+use crate::run::keeper::protocol::Remain;
+use crate::run::ledger;
+use crate::run::procfs::{self, Handle};
+
+/// How often it is begun anew when the supervisor is lost on the way.
+const TRIES: u32 = 3;
+/// How long what was killed may take to be gone.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks for what is left.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Stop everything of a network, and return when nothing of it is left.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let running = match network::find(global) {
+            Ok(running) => running,
+            Err(failure) if failure.exit == Exit::NotRunning => {
+                ui::talk(format_args!("{}: nothing to take down", failure.message));
+                return Ok(Exit::Done);
+            }
+            Err(failure) => return Err(failure),
+        };
+        take_down(&running)?;
+        ui::talk(format_args!("{} is down", running.name));
+        Ok(Exit::Done)
+    }
+}
+
+/// Takes a network down; what would not die is a failure that names it.
+pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
+    let layout = &running.layout;
+    for left in (0..TRIES).rev() {
+        match stop_instances(layout) {
+            Ok(()) => break,
+            Err(failure) if left == 0 => return Err(failure),
+            // The supervisor was lost on the way: the next one goes on.
+            Err(_) => {}
+        }
+    }
+    let keeper = || {
+        launch::ensure(layout, Supervision::Supervised)
+            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
+    };
+    let lost = |error: KeeperError| Failure::new(Exit::Failed, error.to_string());
+    let mut connection = keeper()?;
+    let deadline = Instant::now() + KILL_WAIT;
+    loop {
+        let left = connection.remains(None).map_err(lost)?;
+        if left.is_empty() {
+            break;
+        }
+        if Instant::now() >= deadline {
+            return Err(would_not_die(&left));
+        }
+        left.iter().for_each(kill);
+        std::thread::sleep(LOOK_PAUSE);
+    }
+    match connection.quit() {
+        Ok(()) | Err(KeeperError::Lost | KeeperError::NotRunning) => {}
+        Err(error) => return Err(lost(error)),
+    }
+    await_end(layout)?;
+    forget(layout);
+    Ok(())
+}
+
+fn stop_instances(layout: &Layout) -> Result<(), Failure> {
+    let mut control = network::reach(layout)?;
+    control.down().map_err(network::control_failure)?;
+    let waiting = Waiting {
+        after: progress::NOTHING_OLD,
+        names: Vec::new(),
+        timeout: Some(patience(layout)),
+    };
+    progress::wait(&mut control, waiting).map(drop)
+}
+
+/// How long the instances may take in all: rank after rank, each its longest grace. What is left
+/// after that is killed.
+fn patience(layout: &Layout) -> Duration {
+    let plan = network::plan_of(layout);
+    let mut graces: BTreeMap<u16, u64> = BTreeMap::new();
+    for process in plan
+        .iter()
+        .flat_map(|plan| &plan.instances)
+        .filter_map(|i| i.process.as_ref())
+    {
+        let grace = graces.entry(process.rank).or_default();
+        *grace = (*grace).max(process.stop.grace_ms);
+    }
+    Duration::from_millis(graces.values().sum()) + KILL_WAIT * 2
+}
+
+/// Kills a process of the network that the supervisor has no instance for. Its start time is read
+/// after the keeper has proven it ours, and checked again through the handle.
+fn kill(remain: &Remain) {
+    let handle = procfs::stat(remain.pid).and_then(|stat| Handle::open(stat.pid, stat.start_time));
+    if let Some(handle) = handle {
+        // One that has ended meanwhile is what was wanted.
+        drop(handle.signal(Signal::KILL));
+    }
+}
+
+fn would_not_die(left: &[Remain]) -> Failure {
+    let named: Vec<String> = left
+        .iter()
+        .map(|remain| format!("{} ({}, state {})", remain.pid, remain.name, remain.state))
+        .collect();
+    Failure::new(Exit::Failed, format!("would not die: {}", named.join(", ")))
+        .help("state D waits for the kernel, a disk most likely; `zmqnet down` again later")
+}
+
+/// Waits until keeper and supervisor have ended too.
+fn await_end(layout: &Layout) -> Result<(), Failure> {
+    let deadline = Instant::now() + KILL_WAIT;
+    while ledger::is_running(layout) {
+        if Instant::now() >= deadline {
+            return Err(Failure::new(
+                Exit::Failed,
+                "the keeper or the supervisor does not end",
+            ));
+        }
+        std::thread::sleep(LOOK_PAUSE);
+    }
+    Ok(())
+}
+
+/// Removes what means that the network runs: its plan, its records, its sockets. Logs and ports stay.
+pub(super) fn forget(layout: &Layout) {
+    for file in [
+        layout.plan_file(),
+        layout.wishes_file(),
+        layout.base_env_file(),
+    ] {
+        drop(std::fs::remove_file(file));
+    }
+    drop(std::fs::remove_dir_all(layout.state.join("told")));
+    remove_sockets(&layout.runtime);
+}
+
+fn remove_sockets(dir: &Path) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "sock")
+        {
+            drop(std::fs::remove_file(path));
+        }
+    }
+    // Not empty means that somebody keeps something else there.
+    drop(std::fs::remove_dir(dir));
+}

@@ -1,0 +1,114 @@
+//! Which running network a command talks to, and the connection to its supervisor.
+//!
+//! Finding one starts nothing; [`Running::reach`] makes sure that its keeper and supervisor live.
+
+use std::path::PathBuf;
+
+use super::environment::Environment;
+use super::exit::{Exit, Failure};
+use super::{Global, manifest_file};
+use crate::model::layout::Layout;
+use crate::model::name::TopologyName;
+use crate::plan::Plan;
+use crate::run::control::{Control, ControlError};
+use crate::run::keeper::launch::{self, Supervision};
+use crate::run::{ledger, paths};
+
+/// A network some process of which lives.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    /// Its name.
+    pub(super) name: TopologyName,
+    /// Its directories.
+    pub(super) layout: Layout,
+}
+
+/// The plan that a network follows, where one is kept.
+pub(super) fn plan_of(layout: &Layout) -> Option<Plan> {
+    let text = std::fs::read(layout.plan_file()).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Every network that runs, by name.
+pub(super) fn running() -> Result<Vec<Running>, Failure> {
+    let known = paths::networks().map_err(unusable)?;
+    let lives = |(_, layout): &(TopologyName, Layout)| ledger::is_running(layout);
+    let living = known.into_iter().filter(lives);
+    Ok(living
+        .map(|(name, layout)| Running { name, layout })
+        .collect())
+}
+
+/// The network that the command line means: by name, by the manifest here, or the only one.
+pub(super) fn find(global: &Global) -> Result<Running, Failure> {
+    if let Some(name) = &global.topology {
+        let name = TopologyName::new(name.clone());
+        let layout = paths::layout_of(&name).map_err(unusable)?;
+        if ledger::is_running(&layout) {
+            return Ok(Running { name, layout });
+        }
+        return Err(
+            Failure::new(Exit::NotRunning, format!("no network `{name}` is running"))
+                .help("`zmqnet ls` lists what is"),
+        );
+    }
+    let mut running = running()?;
+    let (manifest, is_named) = manifest_here(global);
+    if let Some(manifest) = manifest {
+        let of_it = |running: &Running| {
+            plan_of(&running.layout).is_some_and(|plan| plan.manifest == manifest)
+        };
+        if let Some(at) = running.iter().position(of_it) {
+            return Ok(running.swap_remove(at));
+        }
+        if is_named {
+            let manifest = manifest.display();
+            return Err(Failure::new(
+                Exit::NotRunning,
+                format!("nothing of `{manifest}` is running"),
+            )
+            .help(format!("`zmqnet apply {manifest}` starts it")));
+        }
+    }
+    match running.len() {
+        0 => Err(Failure::new(Exit::NotRunning, "nothing is running")
+            .help("`zmqnet apply FILE` starts a network")),
+        1 => Ok(running.remove(0)),
+        _ => {
+            let names: Vec<String> = running.iter().map(|r| format!("`{}`", r.name)).collect();
+            Err(Failure::new(
+                Exit::Usage,
+                format!("several networks are running: {}", names.join(", ")),
+            )
+            .help("name one with `-T NAME`"))
+        }
+    }
+}
+
+/// The manifest that is meant, absolute, and whether it was named.
+fn manifest_here(global: &Global) -> (Option<PathBuf>, bool) {
+    let is_named = global.file.is_some() || global.peers.is_some();
+    // A manifest that is not there is nothing to compare with.
+    let found = manifest_file::find(None, global, &Environment::load()).ok();
+    (
+        found.and_then(|path| std::path::absolute(path).ok()),
+        is_named,
+    )
+}
+
+/// A failure of the directories.
+pub(super) fn unusable(error: paths::PathsError) -> Failure {
+    Failure::new(Exit::File, error.to_string())
+}
+
+/// A failure of the supervisor.
+pub(super) fn control_failure(error: ControlError) -> Failure {
+    Failure::new(Exit::Failed, error.to_string())
+}
+
+/// Makes sure that a network's keeper and supervisor live, and connects to the supervisor.
+pub(super) fn reach(layout: &Layout) -> Result<Control, Failure> {
+    launch::ensure(layout, Supervision::Supervised)
+        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    Control::connect(layout).map_err(control_failure)
+}

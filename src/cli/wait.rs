@@ -1,0 +1,40 @@
+//! `wait`: until everything stands as planned.
+
+use std::time::Duration;
+
+use super::Global;
+use super::exit::Outcome;
+use super::network::{self, control_failure};
+use super::progress::Waiting;
+use super::{hands, progress};
+use crate::model::quantity;
+use crate::run::control::Look;
+
+/// Wait until everything, or what is named, stands as planned.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Nodes or instances; none is all.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// How long; past it the exit code is 4.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    timeout: quantity::Duration,
+}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let running = network::find(global)?;
+        let mut control = network::reach(&running.layout)?;
+        let status = control.status(Look::default()).map_err(control_failure)?;
+        let names = hands::instances(&status, &self.names)?;
+        let timeout = Some(Duration::from_millis(self.timeout.as_millis()));
+        hands::finish(
+            &mut control,
+            Waiting {
+                after: progress::NOTHING_OLD,
+                names,
+                timeout,
+            },
+        )
+    }
+}

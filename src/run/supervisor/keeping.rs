@@ -1,0 +1,414 @@
+//! The connection to the keeper: made, lost, made again; and what its list means for the members.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::acting::Supervisor;
+use super::member::Wish;
+use super::recovery::{Records, Rest};
+use crate::lifecycle::{End, Event, Phase};
+use crate::model::layout::Layout;
+use crate::model::name::InstanceName;
+use crate::model::policy::ProbeHow;
+use crate::plan::Plan;
+use crate::run::keeper::client::{self, Events, KeeperClient, KeeperError};
+use crate::run::keeper::launch::{self, Supervision};
+use crate::run::keeper::protocol::{
+    Child, Ended, Event as KeeperEvent, Notice, Refusal, RefusalKind, Status,
+};
+use crate::run::ledger::Record;
+
+/// The first pause before a lost keeper is looked for, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+type Connected = (KeeperClient, Vec<Child>, Events);
+
+/// Where the connection stands.
+enum Link {
+    /// None; the next is tried at a time.
+    Lost { retry_at: Instant },
+    /// One is being made.
+    Connecting(JoinHandle<Result<Connected, ConnectError>>),
+    /// It is there.
+    Live {
+        client: KeeperClient,
+        events: Events,
+    },
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+enum ConnectError {
+    Keeper(KeeperError),
+    Launch(launch::LaunchError),
+    Stopped,
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keeper(error) => write!(f, "{error}"),
+            Self::Launch(error) => write!(f, "{error}"),
+            Self::Stopped => f.write_str("the task that connects was stopped"),
+        }
+    }
+}
+
+/// What the connection has to say.
+pub(super) enum News {
+    /// It is there, and this is what runs.
+    Live(Vec<Child>),
+    /// A child ended, or said something.
+    Event(KeeperEvent),
+    /// It is gone; what runs, runs on.
+    Lost,
+}
+
+/// The connection to the keeper.
+pub(super) struct Keeping {
+    link: Link,
+    pause: Duration,
+    /// What an earlier supervisor left, until the first list is compared with it.
+    records: Option<Records>,
+}
+
+impl Keeping {
+    pub(super) fn new(records: Records) -> Self {
+        let link = Link::Lost {
+            retry_at: Instant::now(),
+        };
+        Self {
+            link,
+            pause: PAUSE_MIN,
+            records: Some(records),
+        }
+    }
+
+    /// The keeper, while it is there.
+    pub(super) fn client(&self) -> Option<KeeperClient> {
+        match &self.link {
+            Link::Live { client, .. } => Some(client.clone()),
+            Link::Lost { .. } | Link::Connecting(_) => None,
+        }
+    }
+
+    /// Whether it is known what runs.
+    pub(super) fn has_list(&self) -> bool {
+        self.records.is_none()
+    }
+
+    /// The boot that its start times are of.
+    pub(super) fn boot_id(&self) -> String {
+        self.client()
+            .map(|client| client.hello().boot_id.clone())
+            .unwrap_or_default()
+    }
+
+    /// Its process, while it is there.
+    pub(super) fn pid(&self) -> u32 {
+        self.client().map_or(0, |client| client.hello().pid)
+    }
+
+    /// Gives up a connection that does not answer.
+    pub(super) fn lost(&mut self) {
+        if let Link::Live { .. } = self.link {
+            self.link = Link::Lost {
+                retry_at: Instant::now(),
+            };
+        }
+    }
+
+    /// The next news. Cancel safe: what is under way is kept.
+    pub(super) async fn next(&mut self, layout: &Layout) -> News {
+        loop {
+            match &mut self.link {
+                Link::Live { events, .. } => match events.next().await {
+                    Some(event) => return News::Event(event),
+                    None => {
+                        self.link = Link::Lost {
+                            retry_at: Instant::now(),
+                        };
+                        return News::Lost;
+                    }
+                },
+                Link::Lost { retry_at } => {
+                    tokio::time::sleep_until(*retry_at).await;
+                    self.link = Link::Connecting(tokio::spawn(connect(layout.clone())));
+                }
+                Link::Connecting(task) => {
+                    let connected = task.await.unwrap_or(Err(ConnectError::Stopped));
+                    match connected {
+                        Ok((client, children, events)) => {
+                            self.pause = PAUSE_MIN;
+                            self.link = Link::Live { client, events };
+                            return News::Live(children);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "no keeper");
+                            self.link = Link::Lost {
+                                retry_at: Instant::now() + self.pause,
+                            };
+                            self.pause = (self.pause * 2).min(PAUSE_MAX);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Connects to the keeper that lives, else starts one.
+async fn connect(layout: Layout) -> Result<Connected, ConnectError> {
+    let found = tokio::task::spawn_blocking(move || match client::connect(&layout) {
+        Ok(connection) => Ok(connection),
+        Err(KeeperError::NotRunning | KeeperError::Lost) => {
+            launch::ensure(&layout, Supervision::Supervised).map_err(ConnectError::Launch)
+        }
+        Err(error) => Err(ConnectError::Keeper(error)),
+    });
+    let connection = found.await.unwrap_or(Err(ConnectError::Stopped))?;
+    KeeperClient::start(connection)
+        .await
+        .map_err(ConnectError::Keeper)
+}
+
+/// What cannot be asked of the keeper, as if it had refused it.
+pub(super) fn refusal(fault: &impl fmt::Display) -> Refusal {
+    Refusal {
+        kind: RefusalKind::Invalid,
+        message: fault.to_string(),
+        errno: None,
+    }
+}
+
+fn end(status: Status) -> End {
+    match status {
+        Status::Code(code) => End::Code(code),
+        Status::Signal(signal) => End::Signal(signal),
+        Status::Unknown => End::Unknown,
+    }
+}
+
+impl Supervisor {
+    /// Takes up a plan of an earlier supervisor; its members wait for the keeper's list.
+    pub(super) fn adopt(&mut self, plan: Plan) {
+        let now = self.clock.now();
+        let ours = plan
+            .instances
+            .iter()
+            .filter(|instance| instance.process.is_some());
+        for instance in ours.cloned() {
+            self.network.admit(now, instance);
+        }
+        self.network.plan = plan;
+    }
+
+    /// Feeds what the connection has to say.
+    pub(super) fn kept(&mut self, news: News) {
+        match news {
+            News::Live(children) => {
+                match self.keeping.records.take() {
+                    Some(records) => self.resume(&children, &records),
+                    None => self.compare(&children),
+                }
+                self.stop_strangers(&children);
+            }
+            News::Event(KeeperEvent::Exited {
+                instance,
+                generation,
+                status,
+                ..
+            }) => {
+                self.exited(&instance, generation, status);
+            }
+            News::Event(KeeperEvent::Notified {
+                instance,
+                generation,
+                notice,
+            }) => {
+                self.notified(&instance, generation, &notice);
+            }
+            News::Lost => tracing::warn!("the keeper is gone"),
+        }
+    }
+
+    fn exited(&mut self, name: &InstanceName, generation: u64, status: Status) {
+        self.lines.push(Record::Ended {
+            instance: name.clone(),
+            generation,
+            ended: Ended {
+                status,
+                at_ms: self.clock.now_ms(),
+            },
+        });
+        let end = end(status);
+        self.network
+            .step(self.clock.now(), name, Event::Exited { generation, end });
+    }
+
+    fn notified(&mut self, name: &InstanceName, generation: u64, notice: &Notice) {
+        let tells =
+            |member: &super::member::Member| matches!(member.process().probe.how, ProbeHow::Notify);
+        let is_told = self.network.members.get(name).is_some_and(tells);
+        if is_told && *notice == Notice::Ready {
+            self.network
+                .step(self.clock.now(), name, Event::Succeeded { generation });
+        }
+    }
+
+    /// The first list: what lives is adopted, what rests goes on resting, the rest begins.
+    fn resume(&mut self, children: &[Child], records: &Records) {
+        let now = self.clock.now();
+        let names: Vec<InstanceName> = self.network.members.keys().cloned().collect();
+        for name in names {
+            let record = records.get(&name).cloned().unwrap_or_default();
+            let living = children
+                .iter()
+                .find(|child| child.instance == name && child.ended.is_none());
+            let Some(member) = self.network.members.get_mut(&name) else {
+                continue;
+            };
+            let generation = living
+                .map_or(0, |child| child.generation)
+                .max(record.generation);
+            member.child = member.child.clone().resumed(generation, record.restarts);
+            if record.is_held {
+                member.wish = Wish::Held;
+            } else if record.is_wanted {
+                member.wish = Wish::Wanted;
+            }
+            let Some(child) = living else {
+                match record.rest {
+                    Some(Rest::Done) => member.child.rest(now, true),
+                    Some(Rest::Failed(reason)) => member.child.fail(now, reason),
+                    Some(Rest::Stopped) if member.wish != Wish::Planned => {}
+                    Some(Rest::Stopped) | None if record.is_held => {}
+                    Some(Rest::Stopped) | None if record.is_wanted => {
+                        self.network.step(now, &name, Event::Start);
+                    }
+                    Some(Rest::Stopped) | None => self.network.step(now, &name, Event::Begin),
+                }
+                continue;
+            };
+            self.adopt_child(
+                child,
+                record.was_ready && record.generation == child.generation,
+            );
+            if record.is_held {
+                self.network.step(now, &name, Event::Stop);
+            }
+        }
+        tracing::info!(
+            living = children.iter().filter(|c| c.ended.is_none()).count(),
+            "took over"
+        );
+    }
+
+    fn adopt_child(&mut self, child: &Child, was_ready: bool) {
+        let now = self.clock.now();
+        let (name, generation) = (&child.instance, child.generation);
+        let started = Duration::from_millis(child.started_at_ms);
+        let adopted = Event::Adopted {
+            generation,
+            pid: child.pid,
+            started,
+        };
+        self.network.step(now, name, adopted);
+        self.note_start(name, generation, child.pid, child.started_at_ms);
+        let Some(member) = self.network.members.get(name) else {
+            return;
+        };
+        // What tells once and for all does not tell again.
+        let has_told = match member.process().probe.how {
+            ProbeHow::Notify => was_ready || child.notice == Some(Notice::Ready),
+            ProbeHow::Log { .. } => was_ready,
+            ProbeHow::Alive
+            | ProbeHow::Health { .. }
+            | ProbeHow::Request { .. }
+            | ProbeHow::Dialled { .. }
+            | ProbeHow::Exec { .. }
+            | ProbeHow::Tcp { .. }
+            | ProbeHow::Http { .. } => false,
+        };
+        self.expect_dialler(name);
+        if has_told {
+            self.network
+                .step(now, name, Event::Succeeded { generation });
+        }
+    }
+
+    /// The list of a new keeper: what ended unseen, and what was asked of the old one in vain.
+    fn compare(&mut self, children: &[Child]) {
+        let now = self.clock.now();
+        let names: Vec<InstanceName> = self.network.members.keys().cloned().collect();
+        for name in names {
+            let Some(member) = self.network.members.get(&name) else {
+                continue;
+            };
+            let generation = member.child.generation();
+            let (pid, is_spawning) = (member.child.pid(), member.child.is_spawning());
+            if pid.is_none() && !is_spawning {
+                continue;
+            }
+            let same = |child: &&Child| child.instance == name && child.generation == generation;
+            match children.iter().find(same) {
+                Some(Child {
+                    ended: Some(ended), ..
+                }) => {
+                    self.exited(&name, generation, ended.status);
+                }
+                Some(child) if is_spawning => {
+                    self.note_start(&name, generation, child.pid, child.started_at_ms);
+                    let spawned = Event::Spawned {
+                        generation,
+                        pid: child.pid,
+                    };
+                    self.network.step(now, &name, spawned);
+                }
+                Some(_) => {}
+                None if is_spawning => self.network.todo.spawns.push((name, generation)),
+                None => self.exited(&name, generation, Status::Unknown),
+            }
+        }
+    }
+
+    /// What runs and is in no plan was left by a plan that was cut short: it goes.
+    fn stop_strangers(&mut self, children: &[Child]) {
+        for child in children.iter().filter(|child| child.ended.is_none()) {
+            let member = self.network.members.get(&child.instance);
+            if member.is_none_or(|member| member.child.generation() != child.generation) {
+                tracing::warn!(instance = %child.instance, pid = child.pid, "not in the plan, ended");
+                self.network
+                    .todo
+                    .kills
+                    .push((child.instance.clone(), child.generation));
+            }
+        }
+    }
+
+    /// Notes when a life began, and follows its log where that is its probe.
+    pub(super) fn note_start(
+        &mut self,
+        name: &InstanceName,
+        generation: u64,
+        pid: u32,
+        at_ms: u64,
+    ) {
+        let Some(member) = self.network.members.get_mut(name) else {
+            return;
+        };
+        if member.child.generation() != generation {
+            return;
+        }
+        member.started = Some(Duration::from_millis(at_ms));
+        let is_ready = member.child.phase() == Phase::Ready;
+        if let (ProbeHow::Log { regex }, false) = (&member.process().probe.how, is_ready) {
+            let (regex, from) = (regex.clone(), member.log_from);
+            self.follow_log((name.clone(), generation), pid, regex, from);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a supervisor leaves for its successor: which life each instance is in, what people wished,
+//! and who is at rest and why. Which processes live is not in it: the keeper's list says that.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::SupervisorError;
+use super::member::Wish;
+use super::network::Network;
+use super::spawning::write_private;
+use crate::lifecycle::State;
+use crate::model::name::InstanceName;
+
+/// The record of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The number of its last life.
+    pub(super) generation: u64,
+    /// Lives started without being asked to.
+    pub(super) restarts: u64,
+    /// Whether somebody started it by hand.
+    #[serde(default)]
+    pub(super) is_wanted: bool,
+    /// Whether somebody stopped it by hand.
+    #[serde(default)]
+    pub(super) is_held: bool,
+    /// Whether that life was ever Ready.
+    #[serde(default)]
+    pub(super) was_ready: bool,
+    /// How it rests, where it does.
+    #[serde(default)]
+    pub(super) rest: Option<Rest>,
+}
+
+/// How an instance rests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Rest {
+    /// It ended with exit code 0.
+    Done,
+    /// It was stopped, or never started.
+    Stopped,
+    /// It is Failed, and why.
+    Failed(String),
+}
+
+pub(super) type Records = BTreeMap<InstanceName, Record>;
+
+/// What a successor needs to know of a network now.
+pub(super) fn records(network: &Network) -> Records {
+    let record = |(name, member): (&InstanceName, &super::member::Member)| {
+        let child = &member.child;
+        let rest = match child.state() {
+            State::Stopped { is_done: true } => Some(Rest::Done),
+            State::Stopped { is_done: false } => Some(Rest::Stopped),
+            State::Failed => Some(Rest::Failed(child.reason().unwrap_or_default().to_owned())),
+            State::Waiting { .. }
+            | State::Starting
+            | State::Probing(_)
+            | State::Ready(_)
+            | State::Suspect(_)
+            | State::Stopping { .. }
+            | State::BackingOff { .. } => None,
+        };
+        let record = Record {
+            generation: child.generation(),
+            restarts: child.restarts(),
+            is_wanted: member.wish == Wish::Wanted,
+            is_held: member.wish == Wish::Held,
+            was_ready: member.was_ready,
+            rest,
+        };
+        (name.clone(), record)
+    };
+    network.members.iter().map(record).collect()
+}
+
+/// Writes a file of the state directory, whole or not at all.
+pub(super) fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(value).expect("what we keep has only text keys");
+    write_private(path, &text)
+}
+
+/// Reads a file of the state directory; absent is nothing, unreadable an error.
+pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, SupervisorError> {
+    let fault = |message: String| SupervisorError::State {
+        path: path.to_owned(),
+        message,
+    };
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error.to_string())),
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| fault(error.to_string()))
+}

@@ -1,0 +1,258 @@
+//! Whether each planned wire is there, and the plain reason where it is not.
+//!
+//! Our own roles say what they dial and who dialled them; of programs only the kernel can be asked:
+//! who listens at an endpoint, and which processes hold a connection to it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde_json::{Map, Value};
+
+use super::report::Facts;
+use crate::model::endpoint::Endpoint;
+use crate::model::layout::Layout;
+use crate::model::name::InstanceName;
+use crate::plan::Wire;
+use crate::run::procfs::{self, Connection, Listening};
+use crate::run::status::{InOut, NodeStatus, WireState, WireStatus};
+use crate::run::tag::NetworkId;
+
+/// What the kernel knows of the sockets of this network's processes.
+struct Sight {
+    /// Which instance holds a socket.
+    owners: BTreeMap<u64, InstanceName>,
+    listening: Vec<Listening>,
+    connections: Vec<Connection>,
+    listening_unix: BTreeMap<std::path::PathBuf, u64>,
+    accepted_unix: BTreeMap<std::path::PathBuf, usize>,
+}
+
+impl Sight {
+    fn look(layout: &Layout) -> Self {
+        let network = NetworkId::of(layout);
+        let mut owners = BTreeMap::new();
+        for (pid, seen) in procfs::scan() {
+            let Some(tag) = seen.tag.filter(|tag| tag.network == network) else {
+                continue;
+            };
+            for inode in procfs::sockets_of(pid) {
+                owners.insert(inode, tag.instance.clone());
+            }
+        }
+        Self {
+            owners,
+            listening: procfs::listening_tcp(),
+            connections: procfs::connections_tcp(),
+            listening_unix: procfs::listening_unix(),
+            accepted_unix: procfs::accepted_unix(),
+        }
+    }
+}
+
+/// What was found out about a wire.
+struct Found {
+    state: WireState,
+    reason: Option<String>,
+}
+
+fn down(reason: impl Into<String>) -> Found {
+    Found {
+        state: WireState::Down,
+        reason: Some(reason.into()),
+    }
+}
+
+fn connected(how: Option<&str>) -> Found {
+    Found {
+        state: WireState::Connected,
+        reason: how.map(str::to_owned),
+    }
+}
+
+/// Judges every wire of a plan. Looks into `/proc` once.
+pub(super) fn observe(
+    layout: &Layout,
+    wires: &[Wire],
+    nodes: &[NodeStatus],
+    facts: &Facts,
+) -> Vec<WireStatus> {
+    let nodes: BTreeMap<&str, &NodeStatus> = nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node))
+        .collect();
+    let sight = Sight::look(layout);
+    // Diallers of one ipc endpoint cannot be told apart.
+    let mut diallers: BTreeMap<&Endpoint, usize> = BTreeMap::new();
+    for wire in wires {
+        *diallers.entry(&wire.endpoint).or_default() += 1;
+    }
+    wires
+        .iter()
+        .map(|wire| {
+            let expected = diallers.get(&wire.endpoint).copied().unwrap_or(1);
+            let found = judge(wire, &nodes, facts, &sight, expected);
+            describe(wire, found, facts)
+        })
+        .collect()
+}
+
+fn listener(wire: &Wire) -> &InstanceName {
+    if wire.dialler == wire.from {
+        &wire.to
+    } else {
+        &wire.from
+    }
+}
+
+fn judge(
+    wire: &Wire,
+    nodes: &BTreeMap<&str, &NodeStatus>,
+    facts: &Facts,
+    sight: &Sight,
+    expected: usize,
+) -> Found {
+    for name in [listener(wire), &wire.dialler] {
+        match nodes.get(name.as_str()) {
+            Some(node) if node.pid.is_none() && node.kind != "external" => {
+                return down(not_running(node));
+            }
+            Some(_) => {}
+            None => return down(format!("{name} is not in the plan")),
+        }
+    }
+    if let Some(state) = dial_state(wire, facts) {
+        return dialled(wire, state);
+    }
+    match &wire.endpoint {
+        Endpoint::Tcp { .. } => over_tcp(wire, sight),
+        Endpoint::Ipc { path } => match sight.listening_unix.get(path) {
+            None => down(format!("nobody listens on {}", wire.endpoint)),
+            Some(_) => match sight.accepted_unix.get(path).copied().unwrap_or(0) {
+                0 => down("never dialled"),
+                count if count >= expected => connected(None),
+                count => Found {
+                    state: WireState::Unknown,
+                    reason: Some(format!("{count} of {expected} diallers are connected")),
+                },
+            },
+        },
+    }
+}
+
+fn not_running(node: &NodeStatus) -> String {
+    let why = node.reason.as_deref().or(node.exit.as_deref());
+    match why {
+        Some(why) => format!("{} is not running ({}: {why})", node.name, node.state),
+        None => format!("{} is not running ({})", node.name, node.state),
+    }
+}
+
+/// What a dialling role says of this wire.
+fn dial_state<'a>(wire: &Wire, facts: &'a Facts) -> Option<&'a str> {
+    let peers = facts.get(&wire.dialler)?.get("peers")?.as_array()?;
+    let listener = listener(wire).as_str();
+    let peer = peers.iter().find(|peer| peer["name"] == listener)?;
+    peer["state"].as_str()
+}
+
+fn dialled(wire: &Wire, state: &str) -> Found {
+    match state {
+        "connected" => connected(None),
+        "never-dialled" => down("never dialled"),
+        "nobody-listens" => down(format!("nobody listens on {}", wire.endpoint)),
+        other => down(other.replace('-', " ")),
+    }
+}
+
+fn over_tcp(wire: &Wire, sight: &Sight) -> Found {
+    let Some(address) = socket_address(&wire.endpoint) else {
+        return Found {
+            state: WireState::Unknown,
+            reason: Some("a host name cannot be compared with the kernel's tables".to_owned()),
+        };
+    };
+    let is_connected = sight.connections.iter().any(|connection| {
+        connection.remote == address && sight.owners.get(&connection.inode) == Some(&wire.dialler)
+    });
+    let listeners: Vec<&Listening> = sight
+        .listening
+        .iter()
+        .filter(|listening| listening.covers(address))
+        .collect();
+    let Some(first) = listeners.first() else {
+        return down(format!("nobody listens on {}", wire.endpoint));
+    };
+    let expected = listener(wire);
+    let is_ours = listeners
+        .iter()
+        .any(|at| sight.owners.get(&at.inode) == Some(expected));
+    if !is_ours {
+        let holder = match sight.owners.get(&first.inode) {
+            Some(other) => format!("{other} listens"),
+            None => match procfs::holder(first.inode) {
+                Some((pid, name)) => format!("process {pid} ({name}) listens"),
+                None => "somebody else listens".to_owned(),
+            },
+        };
+        return down(format!("{holder} on {}, not {expected}", wire.endpoint));
+    }
+    if is_connected {
+        connected(Some(
+            "a TCP connection is there; its handshake is not seen from outside",
+        ))
+    } else {
+        down("never dialled")
+    }
+}
+
+fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Tcp { host, port } if host == "localhost" => {
+            Some(SocketAddr::from(([127, 0, 0, 1], *port)))
+        }
+        Endpoint::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+        Endpoint::Ipc { .. } => None,
+    }
+}
+
+fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
+    let connection = connection(wire, facts);
+    let count = |key: &str| connection?.get(key)?.as_u64();
+    let in_out = |a: &str, b: &str| {
+        Some(InOut {
+            r#in: count(a)?,
+            out: count(b)?,
+        })
+    };
+    let dropped = match connection.and_then(|connection| connection.get("dropped")) {
+        Some(Value::Object(dropped)) => dropped.clone(),
+        _ => Map::new(),
+    };
+    WireStatus {
+        link: wire.link.to_string(),
+        from: wire.from.to_string(),
+        to: wire.to.to_string(),
+        pattern: wire.pattern.to_string(),
+        endpoint: wire.endpoint.to_string(),
+        state: found.state,
+        mechanism: wire.mechanism.clone(),
+        messages: in_out("messages_in", "messages_out"),
+        bytes: in_out("bytes_in", "bytes_out"),
+        queued: count("queued_bytes"),
+        dropped,
+        reason: found.reason,
+    }
+}
+
+/// The connection of a wire as its listening role counts it: our diallers call themselves
+/// `NAME#PID.N`.
+fn connection<'a>(wire: &Wire, facts: &'a Facts) -> Option<&'a Value> {
+    let connections = facts.get(listener(wire))?.get("connections")?.as_array()?;
+    let prefix = format!("{}#", wire.dialler);
+    let is_its = |connection: &&Value| {
+        connection["identity"]
+            .as_str()
+            .is_some_and(|identity| identity.starts_with(&prefix))
+    };
+    connections.iter().rfind(is_its)
+}
