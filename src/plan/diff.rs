@@ -333,4 +333,51 @@ mod tests {
         );
         assert_eq!(changes[0].cause, "`probe` changed, `restart` changed");
     }
+
+    #[test]
+    fn each_cause_is_named_by_its_key() {
+        let was = plan("client: {command: [c]}, worker: {command: [w], port: 7100, env: {A: a}}");
+        let now = plan(
+            "client: {command: [c, -v]}, worker: {command: [w], port: 7200, env: {A: b, C: c}, run: manual}",
+        );
+        let changes = diff(&was, &now);
+        let cause = |name: &str| {
+            let change = changes.iter().find(|c| c.node.as_str() == name);
+            change.unwrap().cause.clone()
+        };
+        assert_eq!(
+            cause("worker"),
+            "`run` changed, `port`: tcp://127.0.0.1:7100 -> tcp://127.0.0.1:7200, `links.tasks` changed for it, `env.A` changed, `env.C` changed"
+        );
+        assert_eq!(
+            cause("client"),
+            "`command` changed, `links.tasks` changed for it"
+        );
+    }
+
+    #[test]
+    fn who_takes_a_port_needs_the_step_that_frees_it() {
+        let was =
+            plan("client: {command: [c]}, worker: {command: [w], replicas: [old], port: 7100}");
+        let now =
+            plan("client: {command: [c]}, worker: {command: [w], replicas: [new], port: 7100}");
+        let changes = diff(&was, &now);
+        let ops: Vec<(Op, &str)> = changes.iter().map(|c| (c.op, c.node.as_str())).collect();
+        assert_eq!(ops, [(Op::Stop, "old"), (Op::Start, "new")]);
+        assert_eq!(changes[1].needs, [1]);
+        assert_eq!(changes[0].wires, ["tasks client > old"]);
+    }
+
+    #[test]
+    fn a_moved_line_is_no_change() {
+        let was = plan(TWO);
+        let mut now = was.clone();
+        for instance in &mut now.instances {
+            instance.origin.line += 7;
+            for port in &mut instance.ports {
+                port.origin.line += 7;
+            }
+        }
+        assert!(diff(&was, &now).is_empty());
+    }
 }

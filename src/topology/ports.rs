@@ -317,3 +317,91 @@ impl Free<'_> {
         Some(Number::exhausted())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::model::layout::Layout;
+    use crate::topology::facts::{Held, Holder, Pins};
+    use crate::topology::sample::{topology_of, unit};
+
+    fn facts() -> Facts {
+        Facts {
+            layout: Layout {
+                state: "/s".into(),
+                runtime: "/r".into(),
+            },
+            addresses: BTreeSet::new(),
+            holders: Vec::new(),
+            pins: Pins::default(),
+            foreign_pins: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    fn numbers(text: &str, facts: &Facts) -> Vec<(String, u16)> {
+        let topology = topology_of(vec![unit(text)], Some(facts));
+        let instances = topology.instances.iter();
+        instances
+            .map(|instance| (instance.name.to_string(), instance.numbers[0].port))
+            .collect()
+    }
+
+    fn ports_only(text: &str, facts: &Facts) -> Vec<u16> {
+        let numbers = numbers(text, facts).into_iter();
+        numbers.map(|(_, port)| port).collect()
+    }
+
+    const THREE: &str =
+        "{zmqnet: 1, defaults: {ports: 7000..7009}, nodes: {a: {kind: replica, replicas: 3}}}";
+
+    #[test]
+    fn what_others_have_is_left_out_and_what_we_had_is_kept() {
+        let mut facts = facts();
+        facts.foreign_pins.insert(7000, "other".to_owned());
+        facts.holders.push(Held {
+            address: "0.0.0.0".parse().unwrap(),
+            port: 7001,
+            by: Holder::Unknown,
+        });
+        assert_eq!(ports_only(THREE, &facts), [7002, 7003, 7004]);
+        facts.pins.set("a-1", "main", 7007);
+        assert_eq!(ports_only(THREE, &facts), [7002, 7007, 7003]);
+        facts.pins.set("a-1", "main", 9000);
+        assert_eq!(
+            ports_only(THREE, &facts),
+            [7002, 7003, 7004],
+            "a pin outside the range is an old one"
+        );
+    }
+
+    #[test]
+    fn a_pin_gives_way_to_a_written_port_and_to_a_stranger() {
+        let mut facts = facts();
+        facts.pins.set("a-0", "main", 7000);
+        let written =
+            "{zmqnet: 1, nodes: {a: {kind: replica, replicas: 1}, b: {kind: replica, port: 7000}}}";
+        assert_eq!(ports_only(written, &facts), [7001, 7000]);
+        facts.holders.push(Held {
+            address: "127.0.0.1".parse().unwrap(),
+            port: 7000,
+            by: Holder::Unknown,
+        });
+        assert_eq!(ports_only(THREE, &facts), [7001, 7002, 7003]);
+        facts.holders[0].by = Holder::Ours;
+        assert_eq!(ports_only(THREE, &facts), [7000, 7001, 7002]);
+    }
+
+    #[test]
+    fn a_range_of_replicas_keeps_the_count_that_runs_within_its_bounds() {
+        let text = "{zmqnet: 1, nodes: {a: {kind: replica, replicas: 2..4}}}";
+        let mut facts = facts();
+        assert_eq!(numbers(text, &facts).len(), 2);
+        for (running, planned) in [(3, 3), (9, 4), (1, 2)] {
+            facts.counts.insert("a".to_owned(), running);
+            assert_eq!(numbers(text, &facts).len(), planned, "{running} run");
+        }
+    }
+}
