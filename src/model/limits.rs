@@ -62,7 +62,7 @@ pub mod runner {
     /// How long a keeper may take to answer, in milliseconds; after it, it counts as lost.
     pub const KEEPER_ANSWER_MS: u64 = 10_000;
     /// How long a keeper may take to say who it is, in milliseconds; after it, it is replaced.
-    pub const KEEPER_HELLO_MS: u64 = 3_000;
+    pub const KEEPER_HELLO_MS: u64 = 5_000;
     /// Events of a keeper that wait for the supervisor; with more it is disconnected and lists anew.
     pub const KEEPER_EVENTS_MAX: usize = 65_536;
     /// Bytes of one message on the notification socket.

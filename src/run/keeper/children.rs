@@ -170,11 +170,11 @@ impl Children {
         })
     }
 
-    /// The adopted ones that ended, which no signal tells us about.
-    pub(super) fn gone(&self) -> Vec<u32> {
+    /// The adopted ones that ended, which no signal tells us about: of those that `is_asked_for`.
+    pub(super) fn gone(&self, is_asked_for: impl Fn(&Adoption) -> bool) -> Vec<u32> {
         self.by_name
             .values()
-            .filter(|kid| kid.adopted.is_some())
+            .filter(|kid| kid.adopted.as_ref().is_some_and(&is_asked_for))
             .filter(|kid| !is_living(kid))
             .map(|kid| kid.spawned.pid)
             .collect()

@@ -128,9 +128,10 @@ impl Keeper {
         // Emptied before children are waited for, so that an end in between is not missed.
         while ears.ends.read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
         self.reap();
-        let is_look_due = self.look_due().is_some_and(|due| due <= Instant::now());
-        if ready.adopted || is_look_due {
-            self.reap_adopted();
+        if ready.adopted {
+            self.reap_adopted(|_| true);
+        } else if self.look_due().is_some_and(|due| due <= Instant::now()) {
+            self.reap_adopted(|adoption| matches!(adoption, Adoption::Unwatched));
         }
         if ready.notices {
             let heard = notices::receive(&ears.notices, &self.network, &mut self.children);
@@ -230,9 +231,9 @@ impl Keeper {
     }
 
     /// The kernel tells only their parent how the others ended.
-    fn reap_adopted(&mut self) {
+    fn reap_adopted(&mut self, is_asked_for: impl Fn(&Adoption) -> bool) {
         self.last_look = Instant::now();
-        for pid in self.children.gone() {
+        for pid in self.children.gone(is_asked_for) {
             self.ended(pid, Status::Unknown);
         }
         if let Some(handle) = self.supervisor.handle() {
