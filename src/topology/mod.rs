@@ -291,7 +291,7 @@ pub struct Dangling {
     pub of: Named,
     /// Where it is written.
     pub at: crate::diagnostics::At,
-    /// The names that would have been there.
+    /// The file it is written in, an index into `Topology::units`.
     pub unit: usize,
 }
 
@@ -300,8 +300,6 @@ pub struct Dangling {
 pub enum Named {
     /// A node.
     Node,
-    /// A link of the node at this index.
-    Link,
     /// A host.
     Host,
 }
@@ -311,7 +309,6 @@ impl Named {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Node => "node",
-            Self::Link => "link",
             Self::Host => "host",
         }
     }

@@ -38,11 +38,6 @@ fn candidates(topology: &Topology, dangling: &Dangling) -> Vec<String> {
             .iter()
             .map(|node| node.name.as_str())
             .collect(),
-        Named::Link => topology
-            .links
-            .iter()
-            .map(|link| link.name.as_str())
-            .collect(),
         Named::Host => topology
             .places
             .iter()
