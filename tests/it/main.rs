@@ -5,10 +5,13 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod apply;
 mod check;
 mod cli;
+mod down;
 mod editor;
 mod keeper;
+mod kill;
 mod logs;
 mod plan;
 mod protocol_doc;

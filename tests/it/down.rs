@@ -1,0 +1,103 @@
+//! `down` returns when nothing is left: no process, no port, no socket file.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::apply::hello;
+use crate::support::{World, is_free};
+
+/// Living processes of a world: every process of its networks carries its runtime directory in its
+/// environment, or its mark.
+fn left(mark: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|n| n.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(mark);
+        let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+        let is_zombie = stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"));
+        if !is_zombie && (holds(&read("environ")) || holds(&read("cmdline"))) {
+            found.push(format!("{pid}: {stat}"));
+        }
+    }
+    found
+}
+
+fn sockets(world: &World) -> Vec<String> {
+    let dir = world.path("run/zmqnet");
+    let below = fs::read_dir(dir).into_iter().flatten().flatten();
+    let files = below.flat_map(|entry| fs::read_dir(entry.path()).into_iter().flatten().flatten());
+    files
+        .map(|entry| entry.path().display().to_string())
+        .collect()
+}
+
+#[test]
+fn after_down_no_process_port_or_socket_is_left_and_twice_is_fine() {
+    let world = World::new();
+    let first = hello(&world);
+    world.ok(&["apply"]);
+    let mark = world.dir().to_string_lossy().into_owned();
+    assert!(
+        left(&mark).len() >= 6,
+        "keeper, supervisor, three replicas, one program"
+    );
+    let down = world.ok(&["down"]);
+    assert!(down.stderr.contains("hello is down"), "{down:?}");
+    assert_eq!(left(&mark), Vec::<String>::new());
+    assert_eq!(sockets(&world), Vec::<String>::new());
+    assert!((first..first + 3).all(is_free));
+    let again = world.ok(&["down"]);
+    assert!(again.stderr.contains("nothing"), "{again:?}");
+    assert_eq!(world.run(&["status"]).code, 69);
+    // What is down comes up again, on the same ports.
+    world.ok(&["apply"]);
+    world.ok(&["send", "-n", "alpha", "back"]);
+}
+
+#[test]
+fn one_that_ignores_term_and_forks_away_is_gone_too() {
+    let world = World::new();
+    let mark = format!("zn-stubborn-{}", std::process::id());
+    world.write(
+        "topology.yaml",
+        &format!(
+            "zmqnet: 1\nname: stubborn\nnodes:\n  \
+             a: {{command: [sh, -c, \"trap '' TERM; setsid sh -c 'trap \\\"\\\" TERM; while :; do sleep 1; done' {mark} & while :; do sleep 1; done\"], stop: {{grace: 300ms}}}}\n"
+        ),
+    );
+    world.ok(&["apply"]);
+    assert!(!left(&mark).is_empty());
+    let begun = Instant::now();
+    world.ok(&["down"]);
+    assert!(begun.elapsed().as_millis() >= 300, "its grace was kept");
+    assert_eq!(left(&mark), Vec::<String>::new());
+}
+
+#[test]
+fn a_hundred_come_up_and_go_down() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: many\nnodes:\n  a: {command: [sleep, '1000'], replicas: 100}\n",
+    );
+    world.ok(&["apply"]);
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap();
+    assert_eq!(
+        nodes.iter().filter(|node| node["state"] == "ready").count(),
+        100
+    );
+    let mark = world.dir().to_string_lossy().into_owned();
+    world.ok(&["down"]);
+    assert_eq!(left(&mark), Vec::<String>::new());
+}
