@@ -15,6 +15,8 @@ pub mod source {
     pub const INCLUDES_MAX: usize = 1_000;
     /// The deepest an include may stand inside others.
     pub const INCLUDES_DEEP_MAX: usize = 16;
+    /// The most faults one stage looks for: memory for faults is bounded, whatever the file holds.
+    pub const FAULTS_KEPT_MAX: usize = 10_000;
     /// The most instances one topology may plan.
     pub const INSTANCES_MAX: usize = 20_000;
     /// The most wires one topology may plan.

@@ -11,6 +11,7 @@ use super::variables::Variables;
 use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{At, Diagnostic, codes};
 use crate::manifest::decode::is_ignored;
+use crate::model::limits::source::FAULTS_KEPT_MAX;
 use crate::source::expression::{BadExpression, Piece, is_alone, pieces};
 use crate::source::path::{Path, Step};
 use crate::source::scalar;
@@ -101,6 +102,9 @@ impl Walk<'_> {
     }
 
     fn item(&mut self, item: &mut Item) {
+        if self.out.found.len() >= FAULTS_KEPT_MAX {
+            return;
+        }
         match &mut item.content {
             Content::Map(map) => {
                 for (key, item) in map.items_mut() {

@@ -13,6 +13,7 @@ use super::{foreign, judge, quantities, words};
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::codes;
 use crate::diagnostics::suggest::{did_you_mean, nearest};
+use crate::model::limits::source::FAULTS_KEPT_MAX;
 use crate::source::path::{Path, Step};
 use crate::source::tree::{Content, Entry, Item, Map, Tree};
 
@@ -68,7 +69,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn item(&mut self, item: &Item, schema: &'a Value) {
-        if !self.skipped.is_empty() && self.skipped.contains(&self.path) {
+        let is_enough = self.found.len() >= FAULTS_KEPT_MAX;
+        if is_enough || (!self.skipped.is_empty() && self.skipped.contains(&self.path)) {
             return;
         }
         let schema = self.resolved(schema);

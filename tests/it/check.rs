@@ -250,6 +250,24 @@ fn what_is_no_text_is_65_with_a_word_of_why() {
 }
 
 #[test]
+fn faults_without_number_are_bounded() {
+    let world = World::new();
+    let items = "    - 1\n".repeat(200_000);
+    world.write(
+        "many.yaml",
+        &format!("zmqnet: 1\nnodes:\n  a:\n    command:\n{items}"),
+    );
+    let ran = world.run(&["check", "many.yaml"]);
+    assert_eq!(ran.code, 65);
+    assert!(
+        ran.stderr
+            .ends_with("... and 9900 more\n\nmany.yaml: 10000 errors\n"),
+        "{}",
+        &ran.stderr[ran.stderr.len() - 200..]
+    );
+}
+
+#[test]
 fn variables_come_from_files_and_the_command_line() {
     let world = World::new();
     let text = "zmqnet: 1\nvars:\n  n: {type: int, max: 8}\nnodes:\n  a: {command: [sleep, '9'], replicas: \"${n}\"}\n";
