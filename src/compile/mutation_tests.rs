@@ -1,16 +1,19 @@
 //! Manifests changed at random: the pipeline ends with a plan or with faults, never with a panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::{Entry, Inputs, plan};
+use super::{Entry, Inputs, Machine, plan};
 use crate::diagnostics::has_errors;
 use crate::diagnostics::render::{Look, human, rows};
 use crate::diagnostics::sources::Sources;
+use crate::model::layout::Layout;
+use crate::model::name::TopologyName;
 use crate::schema::mutation_tests::{changed, changes};
+use crate::topology::facts::{Facts, Pins};
 
 const PEERS: &str = include_str!("../../tests/whole/peers.json");
 
@@ -19,6 +22,20 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Ok(PEERS.into());
     }
     Err(io::ErrorKind::NotFound.into())
+}
+
+fn facts(_: &TopologyName) -> Option<Facts> {
+    Some(Facts {
+        layout: Layout {
+            state: "/s".into(),
+            runtime: "/r".into(),
+        },
+        addresses: BTreeSet::new(),
+        holders: Vec::new(),
+        pins: Pins::default(),
+        foreign_pins: BTreeMap::new(),
+        counts: BTreeMap::new(),
+    })
 }
 
 proptest! {
@@ -39,10 +56,13 @@ proptest! {
             env: &BTreeMap::new(),
             host: None,
             curve: None,
-            machine: None,
+            machine: Some(Machine {
+                facts: &facts,
+                find_program: &|program| Some(Path::new("/bin").join(program)),
+            }),
         });
         let is_wrong = has_errors(&compiled.diagnostics);
-        prop_assert_eq!(compiled.plan.is_none(), is_wrong);
+        prop_assert_eq!(compiled.plan.is_none(), is_wrong, "{}", changed(&changes));
         for diagnostic in &compiled.diagnostics {
             prop_assert!(!diagnostic.marks.is_empty(), "{:?}", diagnostic);
         }
