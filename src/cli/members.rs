@@ -4,7 +4,6 @@
 //! machine, by the plans they were started with, then in the manifest here. A manifest that is
 //! named explicitly leaves out networks made from another.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +17,8 @@ use crate::model::endpoint::Endpoint;
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
 use crate::roles::replica;
+use crate::run::ledger;
 use crate::run::paths;
-use crate::run::procfs;
-use crate::run::tag::NetworkId;
 use crate::schema::front;
 
 use super::Global;
@@ -130,23 +128,13 @@ fn running(topology: Option<&str>) -> Result<Vec<Plan>, Failure> {
         Err(_) if topology.is_none() => return Ok(Vec::new()),
         Err(error) => return Err(Failure::new(Exit::File, error.to_string())),
     };
-    let candidates: Vec<_> = networks
+    let plans: Vec<Plan> = networks
         .into_iter()
         .filter(|(name, _)| topology.is_none_or(|wanted| wanted == name.as_str()))
-        .collect();
-    if candidates.is_empty() && topology.is_none() {
-        return Ok(Vec::new());
-    }
-    let living: BTreeSet<NetworkId> = procfs::scan()
-        .into_values()
-        .filter_map(|seen| Some(seen.tag?.network))
-        .collect();
-    let plans: Vec<Plan> = candidates
-        .into_iter()
-        .filter(|(_, layout)| living.contains(&NetworkId::of(layout)))
         .filter_map(|(_, layout)| {
             let text = fs::read(layout.plan_file()).ok()?;
-            serde_json::from_slice(&text).ok()
+            let plan: Plan = serde_json::from_slice(&text).ok()?;
+            ledger::is_running(&layout).then_some(plan)
         })
         .collect();
     match topology {

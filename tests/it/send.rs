@@ -406,3 +406,40 @@ fn a_manifest_that_does_not_run_still_says_where_its_replicas_listen() {
     assert_eq!(wrong.code, 65, "{}", wrong.stderr);
     assert!(wrong.stderr.contains("nothing"), "{}", wrong.stderr);
 }
+
+#[test]
+fn a_foreign_member_of_the_mesh_is_bounced_to_and_its_answer_is_judged() {
+    let world = World::new();
+    let port = ports(3);
+    world.write("peers.json", &peers(port));
+    // Charlie is a pyzmq REP: it acknowledges once, then answers junk. Bravo does not run.
+    let stub = r#"
+import sys, zmq
+s = zmq.Context().socket(zmq.REP)
+s.RCVTIMEO = 20000
+s.bind(sys.argv[1])
+for answer in (bytes.fromhex("08011207636861726c69651a0341434b"), b"\xff"):
+    print(s.recv().hex(), flush=True)
+    s.send(answer)
+s.close(linger=1000)
+"#;
+    let endpoint = format!("tcp://127.0.0.1:{}", port + 2);
+    let _alpha = Running::start(&mut world.zmqnet(&["serve", "-n", "alpha"]));
+    std::thread::scope(|scope| {
+        let stub = scope.spawn(|| py(&world, stub, &[&endpoint]));
+        wait_for("charlie to listen", || {
+            std::net::TcpStream::connect(("127.0.0.1", port + 2)).ok()
+        });
+        let mut seen = Vec::new();
+        for text in ["x", "y"] {
+            let sent = world.ok(&["send", "-n", "alpha", "-o", "json", "-r", "20", text]);
+            seen.push(sent.json()["messages"][0]["peers"].clone());
+        }
+        assert_eq!(seen[0][0]["reason"], "nobody listens");
+        assert_eq!(seen[0][1]["acked"], true, "{seen:?}");
+        assert_eq!(seen[1][1]["reason"], "answered with an error", "{seen:?}");
+        let heard = stub.join().unwrap();
+        let bounces = ["08011205616c7068611a0178", "08011205616c7068611a0179"];
+        assert_eq!(heard.stdout.lines().collect::<Vec<_>>(), bounces);
+    });
+}

@@ -392,7 +392,9 @@ impl Hub {
         self.stop_listening();
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline && self.connections.values().any(|e| e.peer.is_behind()) {
-            // The connections' tasks do the writing; this only gives them the thread.
+            // The connections' tasks do the writing; this gives them the thread, and room to say
+            // what nobody asks any more.
+            while self.told.try_recv().is_ok() {}
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.connections.clear();
