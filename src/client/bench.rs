@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::wire::linger::Linger;
+
 use super::courier::{Ask, Courier, Incident};
 
 /// Buckets of one power of two: latencies are known to 1.6 %.
@@ -103,13 +105,27 @@ pub async fn run(
             sender: sender.to_owned(),
             text: format!("msg {number} at {:?}", start.elapsed()),
         };
-        match courier.deliver(&ask, say).await {
+        match lingering(courier.deliver(&ask, say)).await {
             Ok(delivery) => results.latencies.add(delivery.took),
             Err(_) => results.dropped += 1,
         }
     }
     results.took = start.elapsed();
     results
+}
+
+/// Waits for an exchange without falling asleep at once.
+async fn lingering<F: Future>(exchange: F) -> F::Output {
+    let linger = Linger::begin();
+    tokio::pin!(exchange);
+    loop {
+        tokio::select! {
+            biased;
+            // Cancel safe: it is only polled again, never dropped before its end.
+            result = &mut exchange => return result,
+            () = linger.look(), if linger.is_on() => {}
+        }
+    }
 }
 
 #[cfg(test)]

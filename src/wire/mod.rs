@@ -7,6 +7,7 @@
 
 pub mod dial;
 pub mod hub;
+pub mod linger;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ use crate::roles;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::wire::dial::DialState;
 use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError};
+use crate::wire::linger::Linger;
 
 use bouncer::{Job, News};
 pub use talk::{LOG_VARIABLE, start_talking};
@@ -188,6 +189,7 @@ impl Node {
         let end = sleep_until(self.ends.unwrap_or(self.start + FAR));
         tokio::pin!(tick, end);
         let mut is_ticking = false;
+        let mut linger = Linger::begin();
         while !(self.is_draining && self.machine.is_idle()) {
             let was_draining = self.is_draining;
             // The rare arms come first: polling them is cheap, and a flood cannot starve them.
@@ -207,8 +209,15 @@ impl Node {
                     self.step(Event::Tick);
                 }
                 // Cancel safe: nothing is taken until it is handed out.
-                Some(news) = self.news.recv() => self.hear(news),
-                event = self.hub.next() => self.receive(event),
+                Some(news) = self.news.recv() => {
+                    self.hear(news);
+                    linger = Linger::begin();
+                }
+                event = self.hub.next() => {
+                    self.receive(event);
+                    linger = Linger::begin();
+                }
+                () = linger.look(), if linger.is_on() => {}
             }
             if self.is_draining && !was_draining {
                 self.hub.stop_listening();
