@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::compile;
-use crate::compile::{Entry, Inputs};
+use crate::compile::{Entry, Inputs, Machine};
 use crate::diagnostics::render;
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{Diagnostic, has_errors};
@@ -17,9 +17,11 @@ use crate::model::endpoint::Endpoint;
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
 use crate::roles::replica;
+use crate::run::facts;
 use crate::run::ledger;
 use crate::run::paths;
 use crate::schema::front;
+use crate::topology::facts::Facts;
 
 use super::Global;
 use super::environment::Environment;
@@ -183,12 +185,25 @@ fn read(env: &Environment, path: &Path) -> Result<Written, Failure> {
         env: env.values(),
         host: env.get("ZMQNET_HOST").map(str::to_owned),
         curve: None,
-        // Without this machine's facts: the ports of a network that runs are taken, by itself.
-        machine: None,
+        machine: Some(Machine {
+            // Ports that are taken are taken by what is to be found, or do not matter here.
+            facts: &|name| {
+                let facts = facts::gather(name).ok()?;
+                let holders = Vec::new();
+                Some(Facts { holders, ..facts })
+            },
+            find_program: &facts::find_program,
+        }),
     });
     match compiled.plan {
         Some(plan) => Ok(Written::Planned(Box::new(plan))),
-        None => Err(wrong(&compiled.diagnostics, &compiled.sources)),
+        None if has_errors(&compiled.diagnostics) => {
+            Err(wrong(&compiled.diagnostics, &compiled.sources))
+        }
+        None => Err(Failure::new(
+            Exit::File,
+            "neither $XDG_STATE_HOME nor a home directory says where networks keep their files",
+        )),
     }
 }
 

@@ -443,3 +443,42 @@ s.close(linger=1000)
         assert_eq!(heard.stdout.lines().collect::<Vec<_>>(), bounces);
     });
 }
+
+#[test]
+fn a_node_of_a_running_network_is_found_from_anywhere() {
+    let world = World::new();
+    let first = ports(20);
+    let manifest = |name: &str, first: u16| {
+        format!(
+            "zmqnet: 1\nname: {name}\ndefaults: {{ports: {first}..{}}}\nnodes:\n  quorum: {{kind: replica, replicas: [alpha, bravo, charlie]}}\nlinks:\n  votes: {{pattern: mesh, among: quorum}}\n",
+            first + 9
+        )
+    };
+    let one = world.write("one/topology.yaml", &manifest("one", first));
+    world.ok(&["apply", one.to_str().unwrap()]);
+    // No manifest here: the ledger of what runs says where bravo listens.
+    let report = world.ok(&["send", "-n", "bravo", "-o", "json", "x"]).json();
+    let peers = report["messages"][0]["peers"].as_array().unwrap();
+    let names: Vec<_> = peers.iter().map(|peer| &peer["name"]).collect();
+    assert_eq!(names, ["alpha", "charlie"]);
+    assert!(peers.iter().all(|peer| peer["acked"] == true), "{report}");
+    world.ok(&["probe", "charlie"]);
+    let unknown = world.run(&["send", "-T", "one", "-n", "zulu", "x"]);
+    assert_eq!(unknown.code, 1, "{}", unknown.stderr);
+    // A second network with the same names: which one has to be said, by name or by manifest.
+    let two = world.write("two/topology.yaml", &manifest("two", first + 10));
+    let two = two.to_str().unwrap();
+    world.ok(&["apply", two]);
+    let several = world.run(&["send", "-n", "bravo", "x"]);
+    assert_eq!(several.code, 64, "{}", several.stderr);
+    assert!(several.stderr.contains("one, two"), "{}", several.stderr);
+    let numbers = |args: &[&str]| world.ok(args).stdout;
+    assert!(numbers(&["send", "-T", "one", "-n", "bravo", "y"]).contains("#2"));
+    assert!(numbers(&["send", "-f", two, "-n", "bravo", "y"]).contains("#1"));
+    world.ok(&["down", "-T", "one"]);
+    world.ok(&["down", "-T", "two"]);
+    assert_eq!(
+        world.run(&["send", "-T", "one", "-n", "bravo", "x"]).code,
+        69
+    );
+}
