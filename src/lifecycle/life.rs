@@ -107,6 +107,25 @@ impl Child {
         }
     }
 
+    pub(super) fn doomed(
+        &mut self,
+        now: Duration,
+        end: End,
+        reason: String,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_unasked = !matches!(self.state, State::Stopping { .. });
+        if !is_unasked {
+            return self.exited(now, end, actions);
+        }
+        let was_alive = self.pid.take().is_some() | std::mem::take(&mut self.is_spawning);
+        if was_alive {
+            self.end = Some(end);
+            self.begin_stopping(now, Then::Fail, Some(reason));
+            self.look(now, actions);
+        }
+    }
+
     /// Decides what follows a life that ended without being asked to.
     pub(super) fn end_of_life(
         &mut self,

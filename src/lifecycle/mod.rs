@@ -74,6 +74,15 @@ pub enum Event {
         /// How.
         end: End,
     },
+    /// Its first process ended, and another life would end the same way.
+    Doomed {
+        /// The life it belongs to.
+        generation: u64,
+        /// How it ended.
+        end: End,
+        /// Why there is no use in another one, in words.
+        reason: String,
+    },
     /// What is left of a life was looked for.
     Swept {
         /// The life it belongs to.
@@ -282,6 +291,7 @@ impl Child {
             Event::Spawned { generation, .. }
             | Event::SpawnFailed { generation, .. }
             | Event::Exited { generation, .. }
+            | Event::Doomed { generation, .. }
             | Event::Swept { generation, .. }
             | Event::Succeeded { generation }
             | Event::Missed { generation, .. }
@@ -289,6 +299,7 @@ impl Child {
             Event::Spawned { pid, .. } => self.spawned(now, pid, actions),
             Event::SpawnFailed { reason, .. } => self.spawn_failed(now, reason, actions),
             Event::Exited { end, .. } => self.exited(now, end, actions),
+            Event::Doomed { end, reason, .. } => self.doomed(now, end, reason, actions),
             Event::Swept { left, .. } => self.swept(now, &left, actions),
             Event::Succeeded { .. } => self.succeeded(now),
             Event::Missed { reason, .. } => self.missed(now, reason, actions),

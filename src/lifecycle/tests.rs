@@ -399,6 +399,20 @@ fn a_failed_spawn_is_a_failed_life() {
 }
 
 #[test]
+fn a_doomed_life_is_not_followed_by_another() {
+    let mut bench = Bench::running(rules(tcp(), RestartWhen::Always, Run::Always));
+    let doomed = Event::Doomed {
+        generation: 1,
+        end: End::Code(98),
+        reason: "its port is taken".into(),
+    };
+    assert_eq!(bench.step(doomed), [Action::Sweep(1)]);
+    bench.swept(&[]);
+    assert_eq!(bench.child.phase(), Phase::Failed);
+    assert_eq!(bench.child.reason(), Some("its port is taken"));
+}
+
+#[test]
 fn an_adopted_one_is_probed_and_keeps_its_life() {
     let mut bench = Bench::new(rules(tcp(), RestartWhen::Failure, Run::Always));
     bench.child = bench.child.clone().resumed(4, 2);

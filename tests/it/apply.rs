@@ -127,6 +127,36 @@ fn a_taken_port_is_named_with_its_line_and_holder_and_nothing_hangs() {
 }
 
 #[test]
+fn a_port_lost_while_the_network_runs_fails_that_node_alone() {
+    let world = World::new();
+    let first = hello(&world);
+    world.ok(&["apply"]);
+    world.ok(&["stop", "alpha"]);
+    let port = node(&world, "alpha")["endpoints"][0]["address"].clone();
+    let port: u16 = port
+        .as_str()
+        .unwrap()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((first..first + 10).contains(&port));
+    let holder = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let ran = world.run(&["start", "alpha"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains(&port.to_string()), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&std::process::id().to_string()),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.contains("topology.yaml:"), "{ran:?}");
+    assert_eq!(node(&world, "bravo")["state"], "ready");
+    drop(holder);
+    world.ok(&["start", "alpha"]);
+}
+
+#[test]
 fn what_crashes_always_fails_at_its_limit_with_its_last_words_and_others_run_on() {
     let world = World::new();
     world.write(

@@ -47,6 +47,9 @@ const NEWS_MAX: usize = 1_024;
 /// Far enough away for a timer that is not armed.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
+/// How a role ends that cannot bind: its next life would end the same way.
+pub const BIND_EXIT: u8 = 98;
+
 /// Why a role could not run.
 #[derive(Debug)]
 pub enum NodeError {
@@ -94,7 +97,12 @@ pub fn main(told: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            match error {
+                NodeError::Listen(_) => ExitCode::from(BIND_EXIT),
+                NodeError::Told(..) | NodeError::Config(..) | NodeError::Runtime(_) => {
+                    ExitCode::FAILURE
+                }
+            }
         }
     }
 }

@@ -13,13 +13,15 @@ use crate::lifecycle::{End, Event, Phase};
 use crate::model::layout::Layout;
 use crate::model::name::InstanceName;
 use crate::model::policy::ProbeHow;
-use crate::plan::Plan;
+use crate::plan::{Exec, Plan};
 use crate::run::keeper::client::{self, Events, KeeperClient, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::keeper::protocol::{
     Child, Ended, Event as KeeperEvent, Notice, Refusal, RefusalKind, Status,
 };
 use crate::run::ledger::Record;
+use crate::run::node::BIND_EXIT;
+use crate::run::procfs;
 
 /// The first pause before a lost keeper is looked for, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -246,8 +248,45 @@ impl Supervisor {
             },
         });
         let end = end(status);
-        self.network
-            .step(self.clock.now(), name, Event::Exited { generation, end });
+        let event = match self.unbindable(name, end) {
+            Some(reason) => Event::Doomed {
+                generation,
+                end,
+                reason,
+            },
+            None => Event::Exited { generation, end },
+        };
+        self.network.step(self.clock.now(), name, event);
+    }
+
+    /// Which port a role could not bind and who holds it, where that is how it ended.
+    fn unbindable(&self, name: &InstanceName, end: End) -> Option<String> {
+        let instance = &self.network.members.get(name)?.instance;
+        let is_role = matches!(instance.process.as_ref()?.exec, Exec::Role(_));
+        if !is_role || end != End::Code(i32::from(BIND_EXIT)) {
+            return None;
+        }
+        let listening = procfs::listening_tcp();
+        let taken = instance.ports.iter().find_map(|port| {
+            let text = port.bind.to_string();
+            let wanted = text.strip_prefix("tcp://")?.parse().ok()?;
+            let holder = listening.iter().find(|at| at.covers(wanted))?;
+            Some((port, procfs::holder(holder.inode)))
+        });
+        let Some((port, holder)) = taken else {
+            return Some("cannot bind one of its endpoints; its log says which".to_owned());
+        };
+        let holder = match holder {
+            Some((pid, program)) => format!("process {pid} ({program})"),
+            None => "a process of another user".to_owned(),
+        };
+        let origin = &port.origin;
+        Some(format!(
+            "cannot bind {}: {holder} holds it; it is written at {}:{}",
+            port.bind,
+            origin.file.display(),
+            origin.line
+        ))
     }
 
     fn notified(&mut self, name: &InstanceName, generation: u64, notice: &Notice) {
