@@ -15,6 +15,7 @@ mod kill;
 mod logs;
 mod plan;
 mod protocol_doc;
+mod readme;
 mod replica;
 mod send;
 mod support;
