@@ -7,6 +7,7 @@ mod apply;
 mod attach;
 mod bench;
 pub mod check;
+mod completions;
 pub mod decisions;
 mod down;
 pub mod env;
@@ -40,7 +41,7 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use exit::{Exit, Outcome};
 
@@ -106,6 +107,8 @@ enum Command {
     Down(down::Args),
     Ls(ls::Args),
     Why(why::Args),
+    Completions(completions::Args),
+    Man(completions::ManArgs),
 }
 
 impl Command {
@@ -133,6 +136,8 @@ impl Command {
             Self::Down(args) => args.run(global),
             Self::Ls(args) => args.run(global),
             Self::Why(args) => args.run(global),
+            Self::Completions(args) => args.run(Cli::command()),
+            Self::Man(args) => args.run(Cli::command()),
         }
     }
 }

@@ -59,3 +59,23 @@ fn tests_have_a_python_with_libzmq_and_ports_of_their_own() {
         .is_object()
     );
 }
+
+#[test]
+fn completions_and_manual_pages_know_the_commands() {
+    let world = World::new();
+    let bash = world.ok(&["completions", "bash"]);
+    assert!(
+        bash.stdout.contains("complete -F _zmqnet"),
+        "{}",
+        bash.stdout
+    );
+    let page = world.ok(&["man"]);
+    assert!(
+        page.stdout.contains(".TH zmqnet") && page.stdout.contains("apply"),
+        "{}",
+        page.stdout
+    );
+    assert!(world.ok(&["man", "apply"]).stdout.contains("\\-\\-timeout"));
+    assert_eq!(world.run(&["completions", "cmd.exe"]).code, 64);
+    assert_eq!(world.run(&["man", "frobnicate"]).code, 64);
+}
