@@ -10,9 +10,11 @@
 //! client  <--reply---  bravo  <---ACK----  alpha, charlie
 //! ```
 
+mod membership;
 mod verbs;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,7 +31,7 @@ const BROADCASTS_MAX: usize = 4_096;
 /// Ids of answered ZN1 requests that are remembered, so that a retry is not handled twice.
 const ANSWERED_MAX: usize = 256;
 
-/// What a replica is told when it starts.
+/// What a replica is told when it starts, and again when the members of its mesh change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Its own name.
@@ -69,7 +71,7 @@ pub enum Event {
     Answered {
         /// The broadcast it belongs to.
         broadcast: u64,
-        /// The peer's place in the configuration.
+        /// The peer's number.
         peer: usize,
         /// What it answered.
         frames: Vec<Bytes>,
@@ -78,7 +80,7 @@ pub enum Event {
     Lost {
         /// The broadcast it belongs to.
         broadcast: u64,
-        /// The peer's place in the configuration.
+        /// The peer's number.
         peer: usize,
         /// Why, in words.
         reason: &'static str,
@@ -101,7 +103,7 @@ pub enum Action {
     Bounce {
         /// The broadcast it belongs to.
         broadcast: u64,
-        /// The peer's place in the configuration.
+        /// The peer's number.
         peer: usize,
         /// The frame.
         frame: Bytes,
@@ -117,13 +119,27 @@ pub enum Action {
         /// The id to give back.
         id: Bytes,
     },
+    /// Keep a connection to a peer that is new.
+    Dial {
+        /// The number it goes by from now on; no number is given twice.
+        peer: usize,
+        /// Its name.
+        name: InstanceName,
+        /// Where it listens.
+        endpoint: Endpoint,
+    },
+    /// Give up a peer that is no longer a member.
+    HangUp {
+        /// The peer's number.
+        peer: usize,
+    },
     /// End when everything that was begun is answered.
     Drain,
     /// Say that a message came in.
     Note(Message),
     /// Say that a peer did not acknowledge.
     Missed {
-        /// The peer's place in the configuration.
+        /// The peer's number.
         peer: usize,
         /// Why, in words.
         reason: &'static str,
@@ -186,7 +202,18 @@ struct Broadcast {
     number: u64,
     begun: Duration,
     until: Duration,
+    /// Who was asked: the members when it began.
+    peers: Arc<[Peer]>,
+    /// What came of it, in the same order.
     outcomes: Vec<Option<Outcome>>,
+}
+
+impl Broadcast {
+    /// The place of a peer's outcome, while it is waited for.
+    fn awaited(&self, peer: usize) -> Option<usize> {
+        let place = self.peers.iter().position(|it| it.number == peer)?;
+        self.outcomes[place].is_none().then_some(place)
+    }
 }
 
 /// What came of one bounce.
@@ -196,12 +223,25 @@ enum Outcome {
     Missed(&'static str),
 }
 
+/// Another member of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number; those that a replica starts with are numbered from 0 in the order it is told.
+    pub number: usize,
+    /// Its name.
+    pub name: InstanceName,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+}
+
 /// The replica.
 #[derive(Debug)]
 pub struct Machine {
-    name: InstanceName,
-    peers: Vec<InstanceName>,
-    wait: Duration,
+    /// What it goes by; its peers are in `peers`.
+    config: Config,
+    peers: Arc<[Peer]>,
+    /// How many numbers have been given to peers.
+    numbered: usize,
     counters: Counters,
     broadcasts: BTreeMap<u64, Broadcast>,
     last: u64,
@@ -211,10 +251,17 @@ pub struct Machine {
 impl Machine {
     /// A replica that has heard nothing yet.
     pub fn new(config: &Config) -> Self {
+        let peers = config.peers.iter().enumerate();
         Self {
-            name: config.name.clone(),
-            peers: config.peers.iter().map(|(name, _)| name.clone()).collect(),
-            wait: Duration::from_millis(config.broadcast_ms),
+            peers: peers
+                .map(|(number, (name, endpoint))| Peer {
+                    number,
+                    name: name.clone(),
+                    endpoint: endpoint.clone(),
+                })
+                .collect(),
+            numbered: config.peers.len(),
+            config: config.clone(),
             counters: Counters::default(),
             broadcasts: BTreeMap::new(),
             last: 0,
@@ -225,6 +272,11 @@ impl Machine {
     /// What it has counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// The other members, in the order it was told.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
     }
 
     /// When it wants a [`Event::Tick`], if anything is waited for.
@@ -308,7 +360,7 @@ impl Machine {
     }
 
     fn answer(&mut self, to: ReplyTo, ty: MessageType, text: impl Into<String>) -> Action {
-        let frame = Message::new(ty, self.name.as_str(), text).encode();
+        let frame = Message::new(ty, self.config.name.as_str(), text).encode();
         self.counters.sent += 1;
         self.counters.bytes_out += frame.len() as u64;
         to.with([frame])
@@ -328,7 +380,8 @@ impl Machine {
             dialect,
             number: self.counters.received,
             begun: now,
-            until: now + self.wait,
+            until: now + Duration::from_millis(self.config.broadcast_ms),
+            peers: self.peers.clone(),
             outcomes: vec![None; self.peers.len()],
         };
         if self.peers.is_empty() {
@@ -337,14 +390,14 @@ impl Machine {
         if self.broadcasts.len() >= BROADCASTS_MAX {
             return self.refuse(broadcast, actions);
         }
-        let frame = Message::new(MessageType::Bounce, self.name.as_str(), text).encode();
-        for peer in 0..self.peers.len() {
+        let frame = Message::new(MessageType::Bounce, self.config.name.as_str(), text).encode();
+        for peer in &*broadcast.peers {
             self.counters.sent += 1;
             self.counters.bounced += 1;
             self.counters.bytes_out += frame.len() as u64;
             actions.push(Action::Bounce {
                 broadcast: self.last,
-                peer,
+                peer: peer.number,
                 frame: frame.clone(),
                 until: broadcast.until,
             });
@@ -374,11 +427,11 @@ impl Machine {
         let Some(broadcast) = self.broadcasts.get_mut(&id) else {
             return;
         };
-        if broadcast.outcomes.get(peer).is_none_or(Option::is_some) {
+        let Some(place) = broadcast.awaited(peer) else {
             return;
-        }
+        };
         let outcome = outcome(broadcast);
-        broadcast.outcomes[peer] = Some(outcome);
+        broadcast.outcomes[place] = Some(outcome);
         let is_done = broadcast.outcomes.iter().all(Option::is_some);
         self.count(peer, outcome, actions);
         if is_done && let Some(broadcast) = self.broadcasts.remove(&id) {
@@ -403,11 +456,11 @@ impl Machine {
                 break;
             }
             let mut broadcast = entry.remove();
-            for peer in 0..broadcast.outcomes.len() {
-                if broadcast.outcomes[peer].is_none() {
+            for (peer, outcome) in std::iter::zip(&*broadcast.peers, &mut broadcast.outcomes) {
+                if outcome.is_none() {
                     let silent = Outcome::Missed("silent");
-                    broadcast.outcomes[peer] = Some(silent);
-                    self.count(peer, silent, actions);
+                    *outcome = Some(silent);
+                    self.count(peer.number, silent, actions);
                 }
             }
             self.finish(broadcast, actions);
@@ -419,7 +472,10 @@ impl Machine {
         let text = format!("reply msg #{}", broadcast.number);
         actions.push(match broadcast.dialect {
             Dialect::Mesh => self.answer(broadcast.to, MessageType::Single, text),
-            Dialect::Zn1(id) => self.report(broadcast.to, id, &text, &broadcast.outcomes),
+            Dialect::Zn1(ref id) => {
+                let id = id.clone();
+                self.report(broadcast, id, &text)
+            }
         });
     }
 }

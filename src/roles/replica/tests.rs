@@ -216,3 +216,149 @@ fn broadcasts_are_bounded() {
     let taken = at(&mut bravo, 0, request(9, &[b"", GOLDEN]));
     assert!(matches!(taken[0], Action::Bounce { .. }));
 }
+
+fn reconfigure(config: &Value) -> Event {
+    Event::Request {
+        caller: 9,
+        door: Door::Health,
+        frames: Request::new("reconfigure", "", json!({"config": config})).encode(),
+    }
+}
+
+/// The configuration of [`machine`], with peers and their ports.
+fn config(peers: &[(&str, u16)]) -> Value {
+    let peer = |(name, port): &(&str, u16)| ((*name).into(), Endpoint::tcp("127.0.0.1", *port));
+    let config = Config {
+        peers: peers.iter().map(peer).collect(),
+        ..machine(&[]).config
+    };
+    serde_json::to_value(config).unwrap()
+}
+
+fn numbers(machine: &Machine) -> Vec<(usize, &str)> {
+    let peers = machine.peers().iter();
+    peers
+        .map(|peer| (peer.number, peer.name.as_str()))
+        .collect()
+}
+
+#[test]
+fn a_new_member_is_dialled_a_former_one_is_given_up_and_the_rest_keep_their_numbers() {
+    let mut bravo = machine(&["alpha", "charlie"]);
+    at(&mut bravo, 0, request(1, &[b"", GOLDEN]));
+    at(&mut bravo, 0, ack(1, 0));
+    at(&mut bravo, 0, ack(1, 1));
+    let counted = bravo.counters().clone();
+    let now = config(&[("charlie", 1), ("delta", 1)]);
+    let actions = at(&mut bravo, 1, reconfigure(&now));
+    assert_eq!(actions[0], Action::HangUp { peer: 0 });
+    let delta = Action::Dial {
+        peer: 2,
+        name: "delta".into(),
+        endpoint: Endpoint::tcp("127.0.0.1", 1),
+    };
+    assert_eq!(actions[1], delta);
+    let reply = Reply::decode(answer(actions[2..].iter().map(same).collect()).1).unwrap();
+    assert_eq!(reply.status, 200);
+    let told = json!({"peers": 2, "added": ["delta"], "removed": ["alpha"]});
+    assert_eq!(reply.result, told);
+    assert_eq!(numbers(&bravo), [(1, "charlie"), (2, "delta")]);
+    assert_eq!(*bravo.counters(), counted);
+    // The same again changes nothing, and who comes back is a new one.
+    let again = answer(at(&mut bravo, 2, reconfigure(&now)));
+    let told = json!({"peers": 2, "added": [], "removed": []});
+    assert_eq!(Reply::decode(again.1).unwrap().result, told);
+    at(&mut bravo, 3, reconfigure(&config(&[("alpha", 1)])));
+    assert_eq!(numbers(&bravo), [(3, "alpha")]);
+    let bounced = at(&mut bravo, 4, request(1, &[b"", GOLDEN]));
+    assert!(matches!(bounced[..], [Action::Bounce { peer: 3, .. }]));
+}
+
+#[test]
+fn a_member_that_moved_is_dialled_where_it_listens_now() {
+    let mut bravo = machine(&["alpha"]);
+    let actions = at(&mut bravo, 0, reconfigure(&config(&[("alpha", 2)])));
+    assert_eq!(actions[0], Action::HangUp { peer: 0 });
+    assert!(matches!(&actions[1], Action::Dial { peer: 1, endpoint, .. }
+        if *endpoint == Endpoint::tcp("127.0.0.1", 2)));
+}
+
+#[test]
+fn a_broadcast_does_not_wait_for_a_member_that_leaves() {
+    let mut bravo = machine(&["alpha", "charlie"]);
+    let send = request(1, &[b"", b"ZN1", b"send", b"id-1", b"", b"hello"]);
+    at(&mut bravo, 0, send);
+    at(&mut bravo, 1, ack(1, 0));
+    let actions = at(&mut bravo, 2, reconfigure(&config(&[("alpha", 1)])));
+    let (caller, frames) = answer(actions[..1].iter().map(same).collect());
+    let reply = Reply::decode(frames).unwrap();
+    assert_eq!((caller, reply.status), (1, 207));
+    assert_eq!(
+        reply.result["peers"][1],
+        json!({"name": "charlie", "acked": false, "reason": "no longer a member"})
+    );
+    assert_eq!(actions[1], Action::HangUp { peer: 1 });
+    assert!(bravo.is_idle());
+    assert_eq!((bravo.counters().acked, bravo.counters().missed), (1, 1));
+    // Its late answer meets nobody, and one who joins meanwhile is not waited for.
+    assert_eq!(at(&mut bravo, 3, ack(1, 1)), []);
+    at(&mut bravo, 4, request(1, &[b"", GOLDEN]));
+    at(
+        &mut bravo,
+        5,
+        reconfigure(&config(&[("alpha", 1), ("delta", 1)])),
+    );
+    mesh_answer(at(&mut bravo, 6, ack(2, 0)));
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_and_changes_nothing() {
+    let mut bravo = machine(&["alpha"]);
+    let good = config(&[("alpha", 1), ("delta", 1)]);
+    let mut other_port = good.clone();
+    other_port["listen"] = json!(["tcp://127.0.0.1:2"]);
+    let mut other_name = good.clone();
+    other_name["name"] = json!("bravo-2");
+    let mut other_wait = good.clone();
+    other_wait["broadcast_ms"] = json!(2);
+    for (config, status, reason) in [
+        (json!({"name": "bravo"}), 400, "not understood"),
+        (Value::Null, 400, "not understood"),
+        (
+            config(&[("delta", 1), ("delta", 2)]),
+            400,
+            "`delta` is a member twice",
+        ),
+        (config(&[("bravo", 1)]), 400, "`bravo` is a member twice"),
+        (other_port, 409, "where it listens cannot change"),
+        (other_name, 409, "its name cannot change"),
+        (other_wait, 409, "how long a broadcast waits cannot change"),
+    ] {
+        let (_, frames) = answer(at(&mut bravo, 0, reconfigure(&config)));
+        let reply = Reply::decode(frames).unwrap();
+        assert_eq!(reply.status, status, "{config}");
+        let said = reply.result["error"].as_str().unwrap();
+        assert!(said.contains(reason), "{said}");
+    }
+    assert_eq!(numbers(&bravo), [(0, "alpha")]);
+    let stranger = Request::new("reconfigure", "", json!({"config": good})).encode();
+    let stranger = Event::Request {
+        caller: 1,
+        door: Door::Public,
+        frames: stranger,
+    };
+    assert_eq!(answer(at(&mut bravo, 0, stranger)).1[1], "501");
+    at(&mut bravo, 0, reconfigure(&good));
+    assert_eq!(numbers(&bravo), [(0, "alpha"), (1, "delta")]);
+}
+
+/// An answer once more; actions are not copied anywhere else.
+fn same(action: &Action) -> Action {
+    let Action::Answer { caller, frames } = action else {
+        panic!("no answer: {action:?}");
+    };
+    Action::Answer {
+        caller: *caller,
+        frames: frames.clone(),
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::protocol::mesh::{Message, MessageType};
 use crate::protocol::zn1::{self, Reply, Request};
 
-use super::{ANSWERED_MAX, Action, Broadcast, Dialect, Door, Machine, Outcome, ReplyTo};
+use super::{ANSWERED_MAX, Action, Broadcast, Dialect, Door, Machine, Outcome, Peer, ReplyTo};
 
 impl Machine {
     /// One ZN1 request.
@@ -29,7 +29,7 @@ impl Machine {
         };
         let id = request.id.clone();
         let reply = match (request.verb.as_str(), door) {
-            ("ping", _) => Reply::new(zn1::OK, id, json!({"name": self.name})),
+            ("ping", _) => Reply::new(zn1::OK, id, json!({"name": self.config.name})),
             ("status", _) => {
                 return actions.push(Action::Report {
                     caller: to.caller,
@@ -42,10 +42,10 @@ impl Machine {
                 actions.push(Action::Drain);
                 Reply::new(zn1::OK, id, Value::Null)
             }
-            // Nothing of a replica's configuration can change while it runs.
-            ("reconfigure", Door::Health) => {
-                Reply::failure(zn1::CONFLICT, id, "a replica is reconfigured by a restart")
-            }
+            ("reconfigure", Door::Health) => match self.reconfigure(request.params, actions) {
+                Ok(result) => Reply::new(zn1::OK, id, result),
+                Err(refused) => Reply::failure(refused.status(), id, refused),
+            },
             (verb, _) => Reply::failure(zn1::NOT_BUILT, id, format_args!("no verb `{verb}` here")),
         };
         actions.push(to.with(reply.encode()));
@@ -84,15 +84,9 @@ impl Machine {
     }
 
     /// The answer to `send`.
-    pub(super) fn report(
-        &mut self,
-        to: ReplyTo,
-        id: Bytes,
-        text: &str,
-        outcomes: &[Option<Outcome>],
-    ) -> Action {
-        let peers: Vec<Value> = std::iter::zip(&self.peers, outcomes)
-            .map(|(name, outcome)| match outcome {
+    pub(super) fn report(&mut self, broadcast: Broadcast, id: Bytes, text: &str) -> Action {
+        let peers: Vec<Value> = std::iter::zip(&*broadcast.peers, &broadcast.outcomes)
+            .map(|(Peer { name, .. }, outcome)| match outcome {
                 Some(Outcome::Acked(after)) => {
                     let us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
                     json!({"name": name, "acked": true, "us": us})
@@ -105,7 +99,7 @@ impl Machine {
             .collect();
         let is_whole = peers.iter().all(|peer| peer["acked"] == true);
         let status = if is_whole { zn1::OK } else { zn1::PARTIAL };
-        let result = json!({"sender": self.name, "message": text, "peers": peers});
+        let result = json!({"sender": self.config.name, "message": text, "peers": peers});
         let reply = Reply::new(status, id.clone(), result).encode();
         self.counters.sent += 1;
         self.counters.bytes_out += text.len() as u64;
@@ -113,6 +107,6 @@ impl Machine {
             self.answered.truncate(ANSWERED_MAX - 1);
             self.answered.push_front((id, reply.clone()));
         }
-        to.with(reply)
+        broadcast.to.with(reply)
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::endpoint::Endpoint;
@@ -46,13 +47,33 @@ pub(super) enum News {
     },
 }
 
-/// Starts the task of a peer. It ends when its queue of jobs is dropped.
+/// The task of a peer. It ends when this is dropped, whatever it waits for: what is still on its way
+/// then was asked of somebody who is no longer a member.
+pub(super) struct Bouncing {
+    jobs: mpsc::Sender<Job>,
+    task: JoinHandle<()>,
+}
+
+impl Bouncing {
+    /// Whether a job was taken; one too many is not.
+    pub(super) fn takes(&self, job: Job) -> bool {
+        self.jobs.try_send(job).is_ok()
+    }
+}
+
+impl Drop for Bouncing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Starts the task of a peer.
 pub(super) fn start(
     peer: usize,
     own_name: &str,
     endpoint: &Endpoint,
     tell: mpsc::Sender<News>,
-) -> mpsc::Sender<Job> {
+) -> Bouncing {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
     let dialler = Dialler::new(endpoint.clone(), Some(own_name.to_owned()));
     let bouncer = Bouncer {
@@ -61,9 +82,8 @@ pub(super) fn start(
         told: DialState::NeverDialled,
         tell,
     };
-    // Owned by its queue: the node ends it by dropping the sender, and the runtime with it.
-    tokio::spawn(bouncer.run(queue));
-    jobs
+    let task = tokio::spawn(bouncer.run(queue));
+    Bouncing { jobs, task }
 }
 
 struct Bouncer {

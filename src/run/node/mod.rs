@@ -7,7 +7,7 @@
 mod bouncer;
 mod talk;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -32,7 +32,7 @@ use crate::wire::dial::DialState;
 use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError};
 use crate::wire::linger::Linger;
 
-use bouncer::{Job, News};
+use bouncer::{Bouncing, Job, News};
 pub use talk::{LOG_VARIABLE, start_talking};
 use talk::{Quota, RECEIVED};
 
@@ -132,7 +132,7 @@ pub fn run(config: &replica::Config, options: Options) -> Result<(), NodeError> 
 struct PeerFacts {
     name: InstanceName,
     endpoint: Endpoint,
-    jobs: mpsc::Sender<Job>,
+    bouncing: Bouncing,
     state: DialState,
     since: SystemTime,
     missed: u64,
@@ -142,7 +142,10 @@ struct Node {
     name: InstanceName,
     machine: Machine,
     hub: Hub,
-    peers: Vec<PeerFacts>,
+    /// The other members, by their numbers.
+    peers: BTreeMap<usize, PeerFacts>,
+    /// What the tasks of the peers tell by, and where it is heard.
+    tell: mpsc::Sender<News>,
     news: mpsc::Receiver<News>,
     start: Instant,
     ends: Option<Instant>,
@@ -163,31 +166,36 @@ impl Node {
             tracing::info!("bound to {endpoint}");
         }
         let (tell, news) = mpsc::channel(NEWS_MAX);
-        let peers = config
-            .peers
-            .iter()
-            .enumerate()
-            .map(|(index, (name, endpoint))| PeerFacts {
-                name: name.clone(),
-                endpoint: endpoint.clone(),
-                jobs: bouncer::start(index, config.name.as_str(), endpoint, tell.clone()),
-                state: DialState::NeverDialled,
-                since: SystemTime::now(),
-                missed: 0,
-            })
-            .collect();
         let start = Instant::now();
-        Ok(Self {
+        let mut node = Self {
             name: config.name.clone(),
             machine: Machine::new(config),
             hub,
-            peers,
+            peers: BTreeMap::new(),
+            tell,
             news,
             start,
             ends: options.uptime.map(|uptime| start + uptime),
             quota: Quota::default(),
             is_draining: false,
-        })
+        };
+        for (number, (name, endpoint)) in config.peers.iter().enumerate() {
+            node.dial(number, name.clone(), endpoint.clone());
+        }
+        Ok(node)
+    }
+
+    fn dial(&mut self, number: usize, name: InstanceName, endpoint: Endpoint) {
+        let own_name = self.name.as_str();
+        let facts = PeerFacts {
+            bouncing: bouncer::start(number, own_name, &endpoint, self.tell.clone()),
+            name,
+            endpoint,
+            state: DialState::NeverDialled,
+            since: SystemTime::now(),
+            missed: 0,
+        };
+        self.peers.insert(number, facts);
     }
 
     async fn run(mut self) -> Result<(), NodeError> {
@@ -275,8 +283,10 @@ impl Node {
     fn hear(&mut self, news: News) {
         match news {
             News::State { peer, state } => {
-                let facts = &mut self.peers[peer];
-                if facts.state != state {
+                // What a task told before it was ended may come after.
+                if let Some(facts) = self.peers.get_mut(&peer)
+                    && facts.state != state
+                {
                     (facts.state, facts.since) = (state, SystemTime::now());
                     if state == DialState::Connected {
                         tracing::info!("connected to {}", facts.endpoint);
@@ -332,7 +342,7 @@ impl Node {
                     frame,
                     until,
                 };
-                if self.peers[peer].jobs.try_send(job).is_err() {
+                if !self.peers[&peer].bouncing.takes(job) {
                     return Some(Event::Lost {
                         broadcast,
                         peer,
@@ -348,6 +358,19 @@ impl Node {
                 envelope.extend(Reply::new(zn1::OK, id, self.facts()).encode());
                 self.send(caller, envelope);
             }
+            Action::Dial {
+                peer,
+                name,
+                endpoint,
+            } => {
+                tracing::info!("{name} joined at {endpoint}");
+                self.dial(peer, name, endpoint);
+            }
+            Action::HangUp { peer } => {
+                if let Some(facts) = self.peers.remove(&peer) {
+                    tracing::info!("{} left {}", facts.name, facts.endpoint);
+                }
+            }
             Action::Drain => self.is_draining = true,
             Action::Note(message) => {
                 if self.quota.allows(self.start.elapsed()) {
@@ -355,7 +378,8 @@ impl Node {
                 }
             }
             Action::Missed { peer, reason } => {
-                let facts = &mut self.peers[peer];
+                let facts = self.peers.get_mut(&peer);
+                let facts = facts.expect("a peer is given up after all that is said of it");
                 facts.missed += 1;
                 if self.quota.allows(self.start.elapsed()) {
                     let endpoint = &facts.endpoint;
@@ -379,8 +403,10 @@ impl Node {
     /// What `status` answers: facts only.
     fn facts(&self) -> Value {
         let peers: Vec<Value> = self
-            .peers
+            .machine
+            .peers()
             .iter()
+            .filter_map(|peer| self.peers.get(&peer.number))
             .map(|peer| {
                 json!({
                     "name": peer.name,
