@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +29,9 @@ use crate::wire::dial::{DialError, Dialler};
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// How long a supervisor that is being started may take to listen.
 const START_WAIT: Duration = Duration::from_secs(10);
+
+/// Between two looks for a supervisor that is being started.
+const START_PAUSE: Duration = Duration::from_micros(500);
 
 /// Follows a plan: the body is the Plan; answered with [`Applied`].
 pub const APPLY: &str = "apply";
@@ -147,6 +152,16 @@ pub struct Control {
     last: u64,
 }
 
+/// Waits until somebody listens on a socket that is about to be there. A plain look every half
+/// millisecond finds it sooner than the dialler's own patience; whether it is who is meant, the
+/// dialler finds out.
+fn await_listener(path: &Path) {
+    let deadline = std::time::Instant::now() + START_WAIT;
+    while UnixStream::connect(path).is_err() && std::time::Instant::now() < deadline {
+        std::thread::sleep(START_PAUSE);
+    }
+}
+
 impl Control {
     /// Dials the supervisor of a network, and waits for one that is being started.
     pub fn connect(layout: &Layout) -> Result<Self, ControlError> {
@@ -154,6 +169,7 @@ impl Control {
             .enable_all()
             .build()
             .map_err(ControlError::Runtime)?;
+        await_listener(&layout.control_socket());
         let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None);
         runtime
             .block_on(async { dialler.connect_patiently(Instant::now() + START_WAIT).await })
