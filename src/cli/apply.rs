@@ -60,8 +60,10 @@ impl Args {
     }
 
     fn bring_up(self, global: &Global) -> Result<(Running, Exit), Failure> {
-        let load::Loaded { plan, layout, .. } = load::plan(global, &self.manifest)?;
-        refuse_unbuilt(&plan)?;
+        let loaded = load::plan(global, &self.manifest)?;
+        refuse_unbuilt(&loaded.plan)?;
+        loaded.refuse_hindered()?;
+        let load::Loaded { plan, layout, .. } = loaded;
         let running = Running {
             name: plan.topology.clone(),
             layout,

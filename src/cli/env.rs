@@ -2,7 +2,7 @@
 
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
-use super::load::{self, Ask, ManifestArgs};
+use super::load::{self, ManifestArgs};
 use super::ui::{self, Format, FormatArgs};
 use crate::diagnostics::suggest::did_you_mean;
 use crate::plan::{Instance, Plan};
@@ -22,7 +22,7 @@ pub struct Args {
 impl Args {
     /// Compiles, finds the instance, prints.
     pub fn run(self, global: &Global) -> Outcome {
-        let loaded = load::load(global, &self.manifest, Ask::Machine)?;
+        let loaded = load::plan(global, &self.manifest)?;
         let instance = find(&loaded.plan, &self.node)?;
         let Some(process) = &instance.process else {
             let message = format!("`{}` is not started by zmqnet here", instance.name);

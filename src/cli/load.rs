@@ -16,7 +16,7 @@ use super::{Global, look, manifest_file, ui};
 use crate::compile::{self, Compiled, Entry, Inputs, Machine};
 use crate::diagnostics::render::human;
 use crate::diagnostics::sources::Sources;
-use crate::diagnostics::{Diagnostic, has_errors};
+use crate::diagnostics::{Diagnostic, Severity, codes, has_errors};
 use crate::manifest::topology::CurveMode;
 use crate::model::layout::Layout;
 use crate::model::limits::source::FILE_BYTES_MAX;
@@ -64,10 +64,8 @@ enum Curve {
 pub enum Ask {
     /// Files only.
     Files,
-    /// This machine too, and what hinders the plan on it is only kept.
+    /// This machine too.
     Machine,
-    /// This machine too, and what hinders the plan on it ends the command.
-    MachineOrFail,
 }
 
 /// A manifest, compiled without a fault.
@@ -81,12 +79,31 @@ pub struct Loaded {
     pub layout: Layout,
     /// The plan that was applied last, while the network runs.
     pub applied: Option<Plan>,
+    /// What hinders the plan on this machine, now.
+    hindrances: Vec<Diagnostic>,
+    sources: Sources,
 }
 
-/// The plan of a manifest on this machine; ends with 65 where the manifest is wrong, 66 where it
-/// cannot be read, 1 where this machine hinders it.
-pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
-    load(global, args, Ask::MachineOrFail)
+impl Loaded {
+    /// Ends with 1 where anything on this machine would keep the plan from being done.
+    pub fn refuse_hindered(&self) -> Result<(), Failure> {
+        report(&self.hindrances, &self.sources);
+        match has_errors(&self.hindrances) {
+            true => Err(Failure::said(Exit::Failed)),
+            false => Ok(()),
+        }
+    }
+
+    /// The same for who only wants to see the plan: a program may be made later, and a plan for no
+    /// host still shows the network; of these it only warns.
+    pub fn refuse_unplannable(&mut self) -> Result<(), Failure> {
+        for hindrance in &mut self.hindrances {
+            if [codes::NO_PROGRAM, codes::WHICH_HOST].contains(&hindrance.code) {
+                hindrance.severity = Severity::Warning;
+            }
+        }
+        self.refuse_hindered()
+    }
 }
 
 /// What a manifest means, from files alone.
@@ -107,14 +124,10 @@ fn sound(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Compiled, Fai
     Ok(compiled)
 }
 
-/// The same as [`plan`], asking as much as is said.
-pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Failure> {
-    assert!(ask != Ask::Files, "a plan is made for a machine");
-    let compiled = sound(global, args, ask)?;
-    if ask == Ask::MachineOrFail && has_errors(&compiled.hindrances) {
-        report(&compiled.hindrances, &compiled.sources);
-        return Err(Failure::said(Exit::Failed));
-    }
+/// The plan of a manifest on this machine; ends with 65 where the manifest is wrong and 66 where
+/// it cannot be read. What hinders it on this machine is kept.
+pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
+    let compiled = sound(global, args, Ask::Machine)?;
     let (Some(plan), Some(topology)) = (compiled.plan, compiled.topology) else {
         return Err(Failure::said(Exit::Manifest));
     };
@@ -125,6 +138,8 @@ pub fn load(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Loaded, Fa
         plan,
         topology,
         layout,
+        hindrances: compiled.hindrances,
+        sources: compiled.sources,
     })
 }
 

@@ -53,7 +53,8 @@ struct ProcessRow<'a> {
 impl Args {
     /// Compiles, compares with what runs, prints.
     pub fn run(self, global: &Global) -> Outcome {
-        let loaded = load::plan(global, &self.manifest)?;
+        let mut loaded = load::plan(global, &self.manifest)?;
+        loaded.refuse_unplannable()?;
         let plan = &loaded.plan;
         let empty = Plan::empty(plan.topology.clone());
         let changes = diff(loaded.applied.as_ref().unwrap_or(&empty), plan);

@@ -343,12 +343,12 @@ pub const CODES: &[Code] = &[
     Code {
         code: NO_PROGRAM,
         title: "a program is not there",
-        text: "A program without `/` is looked up in `PATH`; one with `/` is relative to the manifest. It must be\nan executable file.",
+        text: "A program without `/` is looked up in `PATH`; one with `/` is relative to the manifest. It must be\nan executable file. `plan` warns; `apply` starts nothing.",
     },
     Code {
         code: WHICH_HOST,
         title: "which host is this machine?",
-        text: "`apply` acts for one host: `--host`, else `$ZMQNET_HOST`, else the only entry of `hosts` with an\naddress of this machine.",
+        text: "`apply` acts for one host: `--host`, else `$ZMQNET_HOST`, else the only entry of `hosts` with an\naddress of this machine. `plan` warns, and plans for the only host there is, or for none.",
     },
     Code {
         code: AFTER_CIRCLE,

@@ -70,6 +70,8 @@ pub struct Topology {
     pub places: Vec<Place>,
     /// The host that is acted for, where the manifest has hosts.
     pub host: Option<String>,
+    /// Whether that is only because there is no other, and not known of this machine.
+    pub is_host_assumed: bool,
     /// What runs, in written order.
     pub nodes: Vec<Node>,
     /// Every instance, in the order of nodes.

@@ -37,7 +37,9 @@ pub struct Given<'a> {
 
 /// Resolves names, spreads instances, derives sockets, numbers ports.
 pub fn resolve(given: Given<'_>) -> Topology {
-    let host = given.host.clone().or_else(|| this_host(&given));
+    let own = given.host.clone().or_else(|| this_host(&given));
+    let is_host_assumed = own.is_none();
+    let host = own.or_else(|| only_host(&given));
     let spread = nodes::spread(&given, host.as_deref());
     let layout = given
         .facts
@@ -49,6 +51,7 @@ pub fn resolve(given: Given<'_>) -> Topology {
         units: given.units,
         layout,
         places: spread.places,
+        is_host_assumed: is_host_assumed && host.is_some(),
         host,
         nodes: spread.nodes,
         instances: spread.instances,
@@ -112,6 +115,17 @@ fn this_host(given: &Given<'_>) -> Option<String> {
     });
     let first = own.next()?;
     own.next().is_none().then_some(first)
+}
+
+/// The entry of `hosts` where it is the only one: a plan is made for it, wherever that is asked.
+fn only_host(given: &Given<'_>) -> Option<String> {
+    given.facts?;
+    let mut all = given.units.iter().flat_map(|unit| {
+        let names = unit.decl.hosts.iter().map(|(name, _)| name);
+        names.map(|name| format!("{}{name}", unit.prefix))
+    });
+    let first = all.next()?;
+    all.next().is_none().then_some(first)
 }
 
 /// Resolves the node names of links and of `after`.

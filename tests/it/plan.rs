@@ -113,17 +113,60 @@ fn an_unwritten_port_steps_aside_for_whoever_has_it() {
 }
 
 #[test]
-fn a_program_that_is_not_there_stops_the_plan_and_not_the_check() {
+fn a_program_that_is_not_there_stops_apply_and_only_warns_in_the_plan() {
     let (world, first) = (World::new(), ports(20));
     let file = manifest(
         &world,
         first,
         "nodes:\n  a: {command: [./nowhere]}\n  b: {command: [no-such-program-anywhere]}\n  c: {command: [/bin/true]}\n",
     );
-    let ran = world.run(&["plan", &file]);
+    for (command, code) in [("plan", 0), ("apply", 1)] {
+        let ran = world.run(&[command, &file]);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        assert_eq!(ran.stderr.matches("ZN0509").count(), 2, "{}", ran.stderr);
+    }
+    assert_eq!(world.run(&["status"]).code, 69, "nothing was started");
+    let checked = world.ok(&["check", &file]);
+    assert_eq!(checked.stderr, "");
+}
+
+#[test]
+fn a_machine_that_is_none_of_the_hosts_may_plan_and_not_apply() {
+    let (world, first) = (World::new(), ports(20));
+    let nodes = "nodes:\n  a: {command: [/bin/true], host: far}\n";
+    let file = manifest(
+        &world,
+        first,
+        &format!("hosts: {{far: {{address: 192.0.2.1}}}}\n{nodes}"),
+    );
+    let ran = world.ok(&["plan", &file]);
+    assert!(ran.stderr.contains("ZN0510"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("start  a"), "{}", ran.stdout);
+    let told = world.ok(&["plan", &file, "--host", "far"]);
+    assert_eq!((told.stderr.as_str(), told.stdout), ("", ran.stdout));
+    assert_eq!(world.run(&["plan", &file, "--host", "fra"]).code, 1);
+    let ran = world.run(&["apply", &file]);
     assert_eq!(ran.code, 1);
-    assert_eq!(ran.stderr.matches("ZN0509").count(), 2, "{}", ran.stderr);
-    world.ok(&["check", &file]);
+    assert!(ran.stderr.contains("ZN0510"), "{}", ran.stderr);
+    assert_eq!(world.run(&["status"]).code, 69, "nothing was started");
+}
+
+#[test]
+fn apply_names_what_is_not_built_before_what_is_missing() {
+    let (world, first) = (World::new(), ports(20));
+    let file = manifest(
+        &world,
+        first,
+        "hosts: {far: {address: 192.0.2.1}}\nnodes:\n  a: {command: [./nowhere]}\n  q: {kind: queue}\n",
+    );
+    let ran = world.run(&["apply", &file]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("kind `queue` is not built yet"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stderr.contains("nothing was started"), "{}", ran.stderr);
 }
 
 #[test]
@@ -212,7 +255,7 @@ fn each_host_plans_its_own_share() {
         "hosts: {{apollo: {{address: 10.250.0.4}}, zeus: {{address: 10.250.0.5}}}}\nsecurity: {{curve: never}}\nnodes:\n  client: {{command: [/bin/true], host: apollo}}\n  worker: {{command: [/bin/true], host: zeus, port: {first}}}\nlinks:\n  tasks: {{pattern: request, from: client, to: worker}}\n"
     );
     let file = manifest(&world, first, &rest);
-    let lost = world.run(&["plan", &file]);
+    let lost = world.run(&["apply", &file]);
     assert_eq!(lost.code, 1);
     assert!(lost.stderr.contains("--host apollo"), "{}", lost.stderr);
     let starts = |host: &str| {

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceSpan};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceSpan};
+use miette::{MietteError, MietteSpanContents, SourceCode, SpanContents};
 
 use super::in_order;
 use crate::diagnostics::sources::{SourceFile, Sources};
@@ -67,13 +68,40 @@ pub fn human(diagnostics: &[Diagnostic], sources: &Sources, look: Look) -> Strin
     lines.join("\n").trim_end().to_owned() + "\n"
 }
 
+/// A file's text and name; miette counts a place's column in bytes, people count characters.
+struct NamedText {
+    name: String,
+    text: String,
+}
+
+impl SourceCode for NamedText {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let read = self.text.read_span(span, lines_before, lines_after)?;
+        let before = self.text.get(..read.span().offset()).unwrap_or_default();
+        let line = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            read.data(),
+            *read.span(),
+            read.line(),
+            line.chars().count(),
+            read.line_count(),
+        )))
+    }
+}
+
 /// A diagnostic in miette's form: the marks of one file; those of others are related drawings.
 struct Drawing {
     code: Option<&'static str>,
     severity: miette::Severity,
     message: String,
     help: Option<String>,
-    source: Option<NamedSource<String>>,
+    source: Option<NamedText>,
     labels: Vec<LabeledSpan>,
     related: Vec<Drawing>,
 }
@@ -125,11 +153,18 @@ impl Drawing {
 
     fn draw(&mut self, file: &SourceFile, span: Span, label: &str) {
         if self.source.is_none() {
-            self.source = Some(NamedSource::new(&file.name, file.text.clone()));
+            self.source = Some(NamedText {
+                name: file.name.clone(),
+                text: file.text.clone(),
+            });
         }
         let span = SourceSpan::from((span.start, first_line(&file.text, span)));
         let label = (!label.is_empty()).then(|| label.to_owned());
-        self.labels.push(LabeledSpan::new_with_span(label, span));
+        // The heading names the place of the first mark, wherever the others stand.
+        self.labels.push(match self.labels.is_empty() {
+            true => LabeledSpan::new_primary_with_span(label, span),
+            false => LabeledSpan::new_with_span(label, span),
+        });
     }
 
     fn say(&mut self, file: &SourceFile, span: Span, label: &str) {
@@ -217,7 +252,7 @@ mod tests {
 
     #[test]
     fn marks_are_drawn_in_one_file_and_across_files() {
-        let (first, second) = ("größe: {a: 1}\nnodes:\n  bravo: 7000\n", "port: 7000\n");
+        let (first, second) = ("größe: {a: 7000}\nnodes:\n  bravo: 1\n", "port: 7000\n");
         let mut sources = Sources::new();
         let a = sources.add(SourceFile::new("a.yaml", first));
         let b = sources.add(SourceFile::new("b.yaml", second));
@@ -232,6 +267,7 @@ mod tests {
             "a.yaml",
             "again here",
             "first here",
+            "a.yaml:1:12",
             "b.yaml:1:7",
             "help: write",
         ] {

@@ -12,9 +12,14 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         .collect();
     let at = topology.units[0].top.key("hosts");
     match topology.host.as_deref() {
+        Some(host) if topology.is_host_assumed => found.push(
+            Diagnostic::error(codes::WHICH_HOST, format!("is this machine `{host}`?"))
+                .at_key(at, "no address in it is one of this machine")
+                .help(format!("say so with `--host {host}`, or correct `address`")),
+        ),
         Some(host) if hosts.contains(&host) => {}
         Some(host) => {
-            let fault = Diagnostic::error(codes::WHICH_HOST, format!("unknown host `{host}`"));
+            let fault = Diagnostic::error(codes::UNKNOWN_NAME, format!("unknown host `{host}`"));
             let fault = match hosts.as_slice() {
                 [] => fault.help("the manifest has no `hosts`: leave `--host` out"),
                 _ => fault.at_key(at, "it is none of these").help(
