@@ -123,10 +123,13 @@ fn table(plan: &Plan, is_running: bool, changes: &[Change]) {
         ui::data(format_args!("{} {state}:", plan.topology));
         let mut rows = Vec::new();
         for change in changes {
-            let wires = match change.wires.len() {
-                0 => String::new(),
-                1 => format!(" (interrupts {})", change.wires[0]),
-                more => format!(" (interrupts {more} wires)"),
+            let wires = match (change.op, change.wires.as_slice()) {
+                (_, []) => String::new(),
+                (Op::Update, wires) => format!(" (live: {})", shortened(wires, ", ")),
+                (Op::Start | Op::Stop | Op::Restart, [wire]) => format!(" (interrupts {wire})"),
+                (Op::Start | Op::Stop | Op::Restart, more) => {
+                    format!(" (interrupts {} wires)", more.len())
+                }
             };
             rows.push(vec![
                 format!("{:>4}", change.n),
@@ -179,7 +182,7 @@ fn socket_rows(instance: &Instance) -> Vec<Vec<String>> {
             let endpoints = socket.endpoints.iter().map(ToString::to_string);
             let endpoints: Vec<String> = endpoints.collect();
             let what = format!("{} {} {}", socket.env, socket.ty, socket.mode.as_str());
-            columns([name, kind, &what, &shortened(&endpoints)])
+            columns([name, kind, &what, &shortened(&endpoints, " ")])
         });
         return sockets.collect();
     }
@@ -193,17 +196,22 @@ fn socket_rows(instance: &Instance) -> Vec<Vec<String>> {
     by_port
         .iter()
         .map(|(port, endpoints)| {
-            columns([name, kind, &format!("{port} bind"), &shortened(endpoints)])
+            columns([
+                name,
+                kind,
+                &format!("{port} bind"),
+                &shortened(endpoints, " "),
+            ])
         })
         .collect()
 }
 
 /// The first few of a list.
-fn shortened(endpoints: &[String]) -> String {
+fn shortened(items: &[String], between: &str) -> String {
     const SHOWN: usize = 3;
-    let mut text = endpoints[..endpoints.len().min(SHOWN)].join(" ");
-    if endpoints.len() > SHOWN {
-        text.push_str(&format!(" ... ({} in all)", endpoints.len()));
+    let mut text = items[..items.len().min(SHOWN)].join(between);
+    if items.len() > SHOWN {
+        text.push_str(&format!(" ... ({} in all)", items.len()));
     }
     text
 }

@@ -77,6 +77,10 @@ pub mod runner {
     pub const WAITERS_MAX: usize = 64;
     /// Probes under way at a time; further ones wait for their turn.
     pub const PROBES_MAX: usize = 64;
+    /// How often a running role is told what changed before it is restarted instead.
+    pub const TELL_TRIES_MAX: u32 = 10;
+    /// How long a role may take to answer that, in milliseconds.
+    pub const TELL_ANSWER_MS: u64 = 1_000;
     /// How often a log is read for the line that says that its instance is ready, in milliseconds.
     pub const LOG_PROBE_PAUSE_MS: u64 = 50;
     /// Bytes of a log that are searched at a time for that line.

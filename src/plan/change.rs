@@ -19,7 +19,7 @@ pub struct Change {
     pub class: Class,
     /// Why, in words that name the manifest's keys.
     pub cause: String,
-    /// The wires that are interrupted, as `LINK FROM > TO`.
+    /// The wires that are interrupted, or that come or go by an update, as `LINK FROM > TO`.
     pub wires: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub enum Op {
     Stop,
     /// It stops and starts again as the new plan says.
     Restart,
-    /// It goes on; what watches over it changes.
+    /// It goes on; whom it dials or what watches over it changes.
     Update,
 }
 

@@ -3,10 +3,10 @@
 //! Starting from nothing is the difference from the empty plan, so start, apply, scale and stop are
 //! one path. What is gone goes before what is new comes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::change::{Change, Class, Op};
-use super::{Exec, Instance, Plan, Process, Socket};
+use super::{Exec, Instance, Plan, Process, Socket, Wire, mesh};
 use crate::model::endpoint::Endpoint;
 use crate::model::name::InstanceName;
 
@@ -97,9 +97,13 @@ fn restart_causes(
             }
         }
         (Exec::Role(was_role), Exec::Role(now_role)) => {
-            if was_role != now_role && ports(was) == ports(now) {
-                causes.push("the members of its mesh changed".to_owned());
-            }
+            let fixed = was_role.fixed_change(now_role);
+            // That it listens elsewhere is said of its ports.
+            causes.extend(
+                fixed
+                    .filter(|_| ports(was) == ports(now))
+                    .map(|what| format!("{what} changed")),
+            );
         }
         (Exec::Program { .. }, Exec::Role(_)) | (Exec::Role(_), Exec::Program { .. }) => {
             causes.push("`kind` changed".to_owned());
@@ -179,9 +183,13 @@ fn env_causes(was: &Process, now: &Process) -> Vec<String> {
         .collect()
 }
 
-/// What watches over an instance, and can change while it runs.
+/// What an instance takes while it runs: other members of its mesh, and how it is watched over.
 fn live_causes(was: &Process, now: &Process) -> Vec<String> {
-    [
+    let members = match (&was.exec, &now.exec) {
+        (Exec::Role(was), Exec::Role(now)) => mesh::causes(was, now),
+        (Exec::Program { .. } | Exec::Role(_), _) => Vec::new(),
+    };
+    let watched = [
         ("probe", was.probe != now.probe),
         ("restart", was.restart != now.restart),
         ("stop", was.stop != now.stop),
@@ -192,11 +200,11 @@ fn live_causes(was: &Process, now: &Process) -> Vec<String> {
     ]
     .into_iter()
     .filter(|(_, is_changed)| *is_changed)
-    .map(|(key, _)| format!("`{key}` changed"))
-    .collect()
+    .map(|(key, _)| format!("`{key}` changed"));
+    members.into_iter().chain(watched).collect()
 }
 
-/// Numbers the steps, says what each needs and which wires it interrupts.
+/// Numbers the steps, says what each needs and which wires it touches.
 fn finish(changes: &mut [Change], old: &Plan, new: &Plan) {
     let mut numbers: HashMap<InstanceName, (u32, Op)> = HashMap::new();
     for (index, change) in changes.iter_mut().enumerate() {
@@ -212,10 +220,14 @@ fn finish(changes: &mut [Change], old: &Plan, new: &Plan) {
         .collect();
     let now = by_name(new);
     let mut interrupted = interrupted(old, &numbers);
+    let mut come_or_go = come_or_go(old, new);
     for change in changes {
-        if change.op != Op::Start {
-            change.wires = interrupted.remove(&change.node).unwrap_or_default();
-        }
+        let wires = match change.op {
+            Op::Start => None,
+            Op::Stop | Op::Restart => interrupted.remove(&change.node),
+            Op::Update => come_or_go.remove(&change.node),
+        };
+        change.wires = wires.unwrap_or_default();
         let Some(instance) = now.get(&change.node) else {
             continue;
         };
@@ -247,137 +259,38 @@ fn interrupted(
     for wire in &old.wires {
         for end in [&wire.from, &wire.to] {
             if is_cut(end) {
-                let text = format!("{} {} > {}", wire.link, wire.from, wire.to);
-                found.entry(end.clone()).or_default().push(text);
+                found.entry(end.clone()).or_default().push(text(wire));
             }
         }
     }
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::name::TopologyName;
-    use crate::plan::Origin;
-    use crate::plan::make::make;
-    use crate::topology::sample::topology;
-
-    fn plan(nodes: &str) -> Plan {
-        let text = format!(
-            "{{zmqnet: 1, nodes: {{{nodes}}}, links: {{tasks: {{pattern: request, from: client, to: worker}}}}}}"
-        );
-        make(&topology(&text), &|path| Origin {
-            file: "/m".into(),
-            line: u32::try_from(path.steps.len()).unwrap(),
-            column: 1,
-            path: path.to_string(),
-        })
-    }
-
-    fn lines(old: &Plan, new: &Plan) -> Vec<String> {
-        diff(old, new)
-            .iter()
-            .map(|c| {
-                format!(
-                    "{} {:?} {:?} {}: {} {:?}",
-                    c.n, c.needs, c.op, c.node, c.cause, c.wires
-                )
-            })
-            .collect()
-    }
-
-    const TWO: &str = "client: {command: [c]}, worker: {command: [w], replicas: 2}";
-
-    #[test]
-    fn the_first_start_is_a_difference_too_and_the_same_plan_is_none() {
-        let (empty, two) = (Plan::empty(TopologyName::new("demo")), plan(TWO));
-        assert_eq!(
-            lines(&empty, &two),
-            [
-                "1 [] Start worker-0: new in `nodes.worker` []",
-                "2 [] Start worker-1: new in `nodes.worker` []",
-                "3 [] Start client: new in `nodes.client` []",
-            ]
-        );
-        assert!(diff(&two, &two).is_empty());
-        assert_eq!(lines(&two, &empty).len(), 3);
-    }
-
-    #[test]
-    fn who_is_gone_stops_first_and_who_is_told_of_it_restarts() {
-        let (two, one) = (
-            plan(TWO),
-            plan("client: {command: [c]}, worker: {command: [w], replicas: 1}"),
-        );
-        assert_eq!(
-            lines(&two, &one),
-            [
-                "1 [] Stop worker-1: `nodes.worker` no longer has it [\"tasks client > worker-1\"]",
-                "2 [] Restart client: `links.tasks` changed for it [\"tasks client > worker-0\", \"tasks client > worker-1\"]",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_only_watches_changes_while_it_runs() {
-        let now = plan(
-            "client: {command: [c]}, worker: {command: [w], replicas: 2, probe: {every: 9s}, restart: never}",
-        );
-        let changes = diff(&plan(TWO), &now);
-        assert_eq!(changes.len(), 2);
-        assert!(
-            changes
-                .iter()
-                .all(|c| c.op == Op::Update && c.class == Class::Live)
-        );
-        assert_eq!(changes[0].cause, "`probe` changed, `restart` changed");
-    }
-
-    #[test]
-    fn each_cause_is_named_by_its_key() {
-        let was = plan("client: {command: [c]}, worker: {command: [w], port: 7100, env: {A: a}}");
-        let now = plan(
-            "client: {command: [c, -v]}, worker: {command: [w], port: 7200, env: {A: b, C: c}, run: manual}",
-        );
-        let changes = diff(&was, &now);
-        let cause = |name: &str| {
-            let change = changes.iter().find(|c| c.node.as_str() == name);
-            change.unwrap().cause.clone()
-        };
-        assert_eq!(
-            cause("worker"),
-            "`run` changed, `port`: tcp://127.0.0.1:7100 -> tcp://127.0.0.1:7200, `links.tasks` changed for it, `env.A` changed, `env.C` changed"
-        );
-        assert_eq!(
-            cause("client"),
-            "`command` changed, `links.tasks` changed for it"
-        );
-    }
-
-    #[test]
-    fn who_takes_a_port_needs_the_step_that_frees_it() {
-        let was =
-            plan("client: {command: [c]}, worker: {command: [w], replicas: [old], port: 7100}");
-        let now =
-            plan("client: {command: [c]}, worker: {command: [w], replicas: [new], port: 7100}");
-        let changes = diff(&was, &now);
-        let ops: Vec<(Op, &str)> = changes.iter().map(|c| (c.op, c.node.as_str())).collect();
-        assert_eq!(ops, [(Op::Stop, "old"), (Op::Start, "new")]);
-        assert_eq!(changes[1].needs, [1]);
-        assert_eq!(changes[0].wires, ["tasks client > old"]);
-    }
-
-    #[test]
-    fn a_moved_line_is_no_change() {
-        let was = plan(TWO);
-        let mut now = was.clone();
-        for instance in &mut now.instances {
-            instance.origin.line += 7;
-            for port in &mut instance.ports {
-                port.origin.line += 7;
+/// The wires that only one of the plans has, those of the old one first, by each of their ends.
+fn come_or_go(old: &Plan, new: &Plan) -> HashMap<InstanceName, Vec<String>> {
+    let way = |wire: &Wire| (text(wire), wire.endpoint.clone(), wire.dialler.clone());
+    let ways = |plan: &Plan| -> HashSet<_> { plan.wires.iter().map(way).collect() };
+    let (was, now) = (ways(old), ways(new));
+    let gone = old.wires.iter().filter(|wire| !now.contains(&way(wire)));
+    let come = new.wires.iter().filter(|wire| !was.contains(&way(wire)));
+    let mut found: HashMap<InstanceName, Vec<String>> = HashMap::new();
+    for wire in gone.chain(come) {
+        for end in [&wire.from, &wire.to] {
+            let wires = found.entry(end.clone()).or_default();
+            let text = text(wire);
+            // One that moved goes and comes by the same name.
+            if !wires.contains(&text) {
+                wires.push(text);
             }
         }
-        assert!(diff(&was, &now).is_empty());
     }
+    found
 }
+
+fn text(wire: &Wire) -> String {
+    format!("{} {} > {}", wire.link, wire.from, wire.to)
+}
+
+#[cfg(test)]
+#[path = "diff_tests.rs"]
+mod tests;

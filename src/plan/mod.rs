@@ -8,6 +8,7 @@ pub mod change;
 pub mod diff;
 pub mod digest;
 pub mod make;
+mod mesh;
 pub mod order;
 pub mod told;
 pub mod unbuilt;

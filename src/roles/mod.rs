@@ -8,6 +8,7 @@ pub mod replica;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::endpoint::Endpoint;
 use crate::model::socket::{Pattern, Side};
 
 /// The kinds of node that zmqnet brings.
@@ -60,12 +61,35 @@ pub struct Role {
     pub rank: u16,
 }
 
-/// What a built-in role is told when it starts: one variant a built role.
+/// What a built-in role is told when it starts, and when it changes: one variant a built role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Config {
     /// A member of a mesh.
     Replica(replica::Config),
+}
+
+impl Config {
+    /// What of another configuration a role with this one cannot take while it runs.
+    pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
+        match (self, next) {
+            (Self::Replica(was), Self::Replica(now)) => was.fixed_change(now),
+        }
+    }
+
+    /// The private socket that the role's own event loop serves.
+    pub fn health(&self) -> &Endpoint {
+        match self {
+            Self::Replica(config) => &config.health,
+        }
+    }
+
+    /// The params of the health verb `reconfigure`.
+    pub fn params(&self) -> serde_json::Value {
+        match self {
+            Self::Replica(config) => serde_json::json!({ "config": config }),
+        }
+    }
 }
 
 const FROM: &[Side] = &[Side::From];

@@ -13,6 +13,7 @@ mod editor;
 mod keeper;
 mod kill;
 mod logs;
+mod mesh_change;
 mod plan;
 mod protocol_doc;
 mod readme;

@@ -19,6 +19,7 @@ use super::prober::{self, Tried};
 use super::recovery;
 use super::serving::{Answer, Waiter};
 use super::spawning::Ground;
+use super::telling::Told;
 use super::{Clock, SupervisorError};
 use crate::lifecycle::Event;
 use crate::model::layout::Layout;
@@ -47,6 +48,8 @@ pub(super) enum Outcome {
     Unsent(Todo),
     /// A try ended.
     Tried(Life, Tried),
+    /// A role was told what changed.
+    Told(Told),
     /// The time of a try over an instance's own connection is over.
     Unanswered(InstanceName, u64),
     /// A line of a log says that its instance is ready.
@@ -71,7 +74,7 @@ pub(super) struct Supervisor {
     pub(super) tasks: JoinSet<()>,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     inbox: mpsc::Receiver<Outcome>,
-    probes: Arc<Semaphore>,
+    pub(super) probes: Arc<Semaphore>,
     term: Signal,
     /// When the records are written, if something changed.
     save_at: Option<Duration>,
@@ -162,6 +165,7 @@ impl Supervisor {
         self.network.tick(now);
         self.network.advance(now);
         self.act();
+        self.tell_stale();
         let gone = mem::take(&mut self.network.gone);
         self.lines.extend(
             gone.into_iter()
@@ -246,6 +250,7 @@ impl Supervisor {
                 self.keeping.lost();
             }
             Outcome::Tried((name, generation), tried) => self.tried(now, &name, generation, tried),
+            Outcome::Told(told) => self.was_told(now, told),
             Outcome::Unanswered(name, number) => self.unanswered(&name, number),
             Outcome::LogTold((name, generation)) => {
                 self.network
@@ -401,6 +406,7 @@ impl Supervisor {
         };
         let log = self.layout.log_file(life.0.as_str());
         member.log_from = std::fs::metadata(log).map_or(0, |meta| meta.len());
+        member.told_anew();
         let ground = Ground {
             layout: &self.layout,
             topology: &self.network.plan.topology,

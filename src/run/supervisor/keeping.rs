@@ -374,6 +374,7 @@ impl Supervisor {
             | ProbeHow::Http { .. } => false,
         };
         self.expect_dialler(name);
+        self.recall(name);
         if has_told {
             self.network
                 .step(now, name, Event::Succeeded { generation });

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::samples::Samples;
 use crate::lifecycle::{Child, Phase, Rules, State};
 use crate::model::policy::Run;
-use crate::plan::{Instance, Process};
+use crate::plan::{Exec, Instance, Process};
 use crate::run::status::Goal;
 
 /// What people want of an instance beside what the plan says.
@@ -34,6 +36,10 @@ pub(super) struct Member {
     pub(super) started: Option<Duration>,
     /// Where in its log its present life began.
     pub(super) log_from: u64,
+    /// Whether its present life was told something else than the plan says now.
+    pub(super) is_stale: bool,
+    /// The task that tells it, while one does.
+    pub(super) telling: Option<AbortHandle>,
 }
 
 impl Member {
@@ -48,6 +54,8 @@ impl Member {
             was_ready: false,
             started: None,
             log_from: 0,
+            is_stale: false,
+            telling: None,
         }
     }
 
@@ -55,10 +63,26 @@ impl Member {
         process(&self.instance)
     }
 
-    /// Follows a new plan; what is spawned next is what it says.
+    /// Follows a new plan; what is spawned next is what it says, and what lives is told of it.
     pub(super) fn follow(&mut self, instance: Instance) {
+        let is_role = matches!(process(&instance).exec, Exec::Role(_));
+        self.is_stale |= is_role && process(&instance).exec != self.process().exec;
         self.child.set_rules(rules(process(&instance)));
         self.instance = instance;
+    }
+
+    /// Whether its present life does not know yet what the plan says.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_stale || self.telling.is_some()
+    }
+
+    /// A new life begins and is told what the plan says; nobody tells it what was meant for the
+    /// last one.
+    pub(super) fn told_anew(&mut self) {
+        self.is_stale = false;
+        if let Some(telling) = self.telling.take() {
+            telling.abort();
+        }
     }
 
     /// Whether nothing of it lives and nothing is under way.

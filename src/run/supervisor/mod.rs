@@ -7,6 +7,7 @@
 //! | `network`, `member`, `applying` | the one owner of all state: decides, never acts |
 //! | `acting` | does what was decided, in batches, and brings back what came of it |
 //! | `spawning`, `prober`, `listening` | how a process is asked for, how a probe asks |
+//! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again, compared |
 //! | `serving`, `report`, `wires` | the control socket, and what `status` says |
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
@@ -26,6 +27,7 @@ mod report;
 mod samples;
 mod serving;
 mod spawning;
+mod telling;
 mod wires;
 
 use std::fmt;

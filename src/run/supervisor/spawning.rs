@@ -122,7 +122,8 @@ impl Ground<'_> {
     }
 }
 
-fn tell(path: &Path, document: &impl Serialize) -> Result<(), SpawnFault> {
+/// Writes what an instance is told.
+pub(super) fn tell(path: &Path, document: &impl Serialize) -> Result<(), SpawnFault> {
     let text = serde_json::to_vec(document).expect("plans have only text keys");
     write_private(path, &text).map_err(|error| SpawnFault::Told {
         path: path.to_owned(),
