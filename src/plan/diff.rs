@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::change::{Change, Class, Op};
 use super::{Exec, Instance, Plan, Process, Socket, Wire, mesh};
 use crate::model::endpoint::Endpoint;
-use crate::model::name::InstanceName;
+use crate::model::name::{InstanceName, LinkName};
 
 /// The steps from one plan to another, in an order in which they can be done one after the other.
 pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
@@ -220,7 +220,11 @@ fn finish(changes: &mut [Change], old: &Plan, new: &Plan) {
         .collect();
     let now = by_name(new);
     let mut interrupted = interrupted(old, &numbers);
-    let mut come_or_go = come_or_go(old, new);
+    let is_updated = changes.iter().any(|change| change.op == Op::Update);
+    let mut come_or_go = match is_updated {
+        true => come_or_go(old, new),
+        false => HashMap::new(),
+    };
     for change in changes {
         let wires = match change.op {
             Op::Start => None,
@@ -268,8 +272,6 @@ fn interrupted(
 
 /// The wires that only one of the plans has, those of the old one first, by each of their ends.
 fn come_or_go(old: &Plan, new: &Plan) -> HashMap<InstanceName, Vec<String>> {
-    let way = |wire: &Wire| (text(wire), wire.endpoint.clone(), wire.dialler.clone());
-    let ways = |plan: &Plan| -> HashSet<_> { plan.wires.iter().map(way).collect() };
     let (was, now) = (ways(old), ways(new));
     let gone = old.wires.iter().filter(|wire| !now.contains(&way(wire)));
     let come = new.wires.iter().filter(|wire| !was.contains(&way(wire)));
@@ -285,6 +287,18 @@ fn come_or_go(old: &Plan, new: &Plan) -> HashMap<InstanceName, Vec<String>> {
         }
     }
     found
+}
+
+/// What makes a wire the same one in both plans.
+type Way<'a> = (&'a LinkName, [&'a InstanceName; 3], &'a Endpoint);
+
+fn way(wire: &Wire) -> Way<'_> {
+    let ends = [&wire.from, &wire.to, &wire.dialler];
+    (&wire.link, ends, &wire.endpoint)
+}
+
+fn ways(plan: &Plan) -> HashSet<Way<'_>> {
+    plan.wires.iter().map(way).collect()
 }
 
 fn text(wire: &Wire) -> String {

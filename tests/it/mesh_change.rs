@@ -55,6 +55,18 @@ impl Mesh {
             .collect()
     }
 
+    /// Waits until every wire of so many is there.
+    #[track_caller]
+    fn connected(&self, count: usize) {
+        wait_for("every wire to be connected", || {
+            let status = self.world.ok(&["status", "-o", "json"]).json();
+            let wires = status["wires"].as_array().unwrap();
+            assert_eq!(wires.len(), count, "{status}");
+            let is_connected = |wire: &Value| wire["state"] == "connected";
+            wires.iter().all(is_connected).then_some(())
+        });
+    }
+
     /// `[op, class, node, cause]` of each planned step, and its wires.
     fn planned(&self) -> Vec<([String; 4], Vec<String>)> {
         let plan = self.world.ok(&["plan", "-o", "json"]).json();
@@ -146,6 +158,7 @@ fn who_joins_is_dialled_and_who_leaves_is_given_up_while_the_others_run_on() {
     assert_eq!(mesh.acked("bravo"), all(["alpha", "charlie", "delta"]));
     assert_eq!(mesh.acked("delta"), all(["alpha", "bravo", "charlie"]));
     assert_eq!(mesh.pids(["alpha", "bravo", "charlie"]), before);
+    mesh.connected(12);
     let again = mesh.world.ok(&["apply"]);
     assert!(again.stderr.contains("nothing to change"), "{again:?}");
 
@@ -168,6 +181,7 @@ fn who_joins_is_dialled_and_who_leaves_is_given_up_while_the_others_run_on() {
     mesh.world.ok(&["apply"]);
     assert_eq!(mesh.acked("bravo"), all(["alpha", "delta"]));
     assert_eq!(mesh.pids(["alpha", "bravo", "delta"]), before);
+    mesh.connected(6);
     // Three of its own and delta's: it went on counting through both changes.
     assert_eq!(node(&mesh.world, "bravo")["facts"]["received"], 4);
     assert!(node(&mesh.world, "charlie").is_null());
@@ -199,6 +213,12 @@ fn a_supervisor_that_dies_before_all_were_told_leaves_that_to_the_next_one() {
     mesh.write("alpha, bravo, charlie, delta");
     let ran = mesh.world.run(&["apply", "--timeout", "1s"]);
     assert_eq!(ran.code, 4, "not all were told: {ran:?}");
+    assert!(
+        ran.stderr.contains("alpha") && ran.stderr.contains("has not taken its new plan yet"),
+        "{ran:?}"
+    );
+    let checked = mesh.world.run(&["status", "--check"]);
+    assert_eq!(checked.code, 5, "{checked:?}");
     assert!(mesh.told("bravo").contains("delta"));
     assert!(!mesh.told("alpha").contains("delta"));
     let status = mesh.world.ok(&["status", "-o", "json"]).json();
@@ -260,5 +280,37 @@ fn a_wrong_configuration_is_refused_and_changes_nothing() {
     // The same again is taken, and changes nothing.
     let said = ask(&serde_json::json!({ "config": config }));
     assert_eq!(said, "200 {\"peers\":2,\"added\":[],\"removed\":[]}\n");
+    assert_eq!(mesh.acked("bravo"), all(["alpha", "charlie"]));
+}
+
+#[test]
+fn clients_of_those_who_stay_notice_nothing() {
+    let mesh = Mesh::up("");
+    let mut send = vec!["send", "-n", "bravo", "-o", "json", "-d", "2ms"];
+    send.extend(std::iter::repeat_n("hello", 500));
+    let report = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| mesh.world.ok(&send).json());
+        for members in [
+            "alpha, bravo, charlie, delta",
+            "alpha, bravo, delta",
+            "alpha, bravo, charlie",
+        ] {
+            mesh.write(members);
+            mesh.world.ok(&["apply"]);
+        }
+        sending.join().unwrap()
+    });
+    assert_eq!(
+        (&report["delivered"], &report["dropped"]),
+        (&500.into(), &0.into())
+    );
+    for message in report["messages"].as_array().unwrap() {
+        assert_eq!(message["attempts"], 1, "{message}");
+        for peer in message["peers"].as_array().unwrap() {
+            // Only who comes or goes may be missed.
+            let may_miss = peer["name"] == "charlie" || peer["name"] == "delta";
+            assert!(peer["acked"] == true || may_miss, "{message}");
+        }
+    }
     assert_eq!(mesh.acked("bravo"), all(["alpha", "charlie"]));
 }

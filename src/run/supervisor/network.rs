@@ -260,6 +260,8 @@ impl Network {
     pub(super) fn goal(&self, member: &Member) -> Goal {
         match member.goal() {
             Goal::Pending if self.blocked_by(member).is_some() => Goal::Missed,
+            // It runs, but not yet as the plan says.
+            Goal::Reached if member.is_behind() => Goal::Pending,
             goal => goal,
         }
     }

@@ -104,6 +104,9 @@ impl Supervisor {
         let reason = match (blocked, child.phase()) {
             (Some(other), _) => Some(format!("waits for `{other}`, which will not come")),
             (None, Phase::Waiting) => self.network.waits_for(member),
+            (None, Phase::Ready) if member.is_behind() => {
+                Some("has not taken its new plan yet".to_owned())
+            }
             (None, _) => child.reason().map(str::to_owned),
         };
         NodeStatus {
