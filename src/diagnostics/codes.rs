@@ -118,7 +118,7 @@ pub const CODES: &[Code] = &[
     Code {
         code: TOO_LARGE,
         title: "the file is larger than a manifest may be",
-        text: "A manifest has at most 10 MiB. Use `replicas`, `include` and anchors instead of\nrepeating nodes.",
+        text: "A manifest has at most 8 MiB. Use `replicas`, `include` and anchors instead of\nrepeating nodes.",
     },
     Code {
         code: NOT_UTF8,

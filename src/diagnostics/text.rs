@@ -83,8 +83,12 @@ fn of_file(kind: &FaultKind) -> (Diagnostic, &'static str) {
         FaultKind::TooLarge => (
             Diagnostic::error(
                 codes::TOO_LARGE,
-                format!("the file is larger than the {FILE_BYTES_MAX} bytes of a manifest"),
-            ),
+                format!(
+                    "the file is larger than the {} MiB of a manifest",
+                    FILE_BYTES_MAX >> 20
+                ),
+            )
+            .help("`replicas`, `include` and anchors say the same in less"),
             "",
         ),
         FaultKind::NotUtf8 { offset } => (

@@ -4,7 +4,7 @@
 /// Bounds of what people write.
 pub mod source {
     /// The largest manifest, in bytes.
-    pub const FILE_BYTES_MAX: usize = 10 * 1024 * 1024;
+    pub const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
     /// The deepest nesting of a manifest.
     pub const DEPTH_MAX: usize = 64;
     /// The most values one manifest may hold after its aliases are resolved.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::conditions;
 use super::generate;
 use super::prune::prune;
 use super::substitute::{Scope, substitute, substitute_defaults};
@@ -170,6 +171,11 @@ fn written(
     };
     let substituted = substitute(&mut tree, text, scope);
     found.extend(substituted.found);
+    found.extend(
+        decls
+            .iter()
+            .flat_map(|decls| conditions::check(&tree, decls)),
+    );
     found.extend(validate::validate(&tree, schema, &substituted.unreplaced));
     let (decl, lost) = left(&tree, &mut found, substituted.unreplaced, &variables);
     sources.file_mut(file).tree = Some(tree);

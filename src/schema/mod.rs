@@ -5,6 +5,7 @@
 //! touches the machine.
 
 pub mod branches;
+mod conditions;
 mod foreign;
 pub mod front;
 pub mod generate;

@@ -64,7 +64,7 @@ pub fn resolve(
                 continue;
             }
         };
-        match typed(decl, value).and_then(|value| bounded(decl, value)) {
+        match admitted(decl, value) {
             Ok(value) => {
                 values.insert(name.to_owned(), value);
             }
@@ -123,8 +123,19 @@ fn refused(
     }
 }
 
-/// A bound that is itself no value of the variable's type.
+/// A bound that is itself no value of the variable's type, and bounds with nothing between them.
 fn wrong_bounds(name: &str, decl: &VarDecl, path: &Path) -> Vec<Diagnostic> {
+    let measured = |bound: &Option<Value>| measure(decl.ty, bound.as_ref()?);
+    if let (Some(min), Some(max)) = (measured(&decl.min), measured(&decl.max))
+        && min > max
+    {
+        let message = format!("no value of the variable `{name}` is in its bounds");
+        return vec![
+            Diagnostic::error(codes::VARIABLE_VALUE, message)
+                .at_value(path.key("max"), "this is less")
+                .at_value(path.key("min"), "than this"),
+        ];
+    }
     [("min", &decl.min), ("max", &decl.max)]
         .into_iter()
         .filter_map(|(key, bound)| {
@@ -136,6 +147,11 @@ fn wrong_bounds(name: &str, decl: &VarDecl, path: &Path) -> Vec<Diagnostic> {
             )
         })
         .collect()
+}
+
+/// A value that a variable can have, in its type, or what is expected of it.
+pub(super) fn admitted(decl: &VarDecl, value: &Value) -> Result<Value, String> {
+    typed(decl, value).and_then(|value| bounded(decl, value))
 }
 
 /// The value in the type of its variable, or what was expected.

@@ -130,7 +130,14 @@ pub(super) fn remedy(item: &Item, schema: &Value) -> Option<String> {
     let takes = |ty: &str| types.contains(&ty);
     let is_free_text = takes("string") && schema.get("pattern").is_none();
     match &item.content {
-        Content::Number(number) if is_free_text => Some(format!("quote it: \"{number}\"")),
+        Content::Number(number) if is_free_text => {
+            // `0o17` and `1e3` are numbers that are written in other ways than they are printed.
+            let is_as_written = item.span.end - item.span.start == number.to_string().len();
+            Some(match is_as_written {
+                true => format!("quote it: \"{number}\""),
+                false => "write it in quotes, as it is".to_owned(),
+            })
+        }
         Content::Bool(value) if is_free_text => Some(format!("quote it: \"{value}\"")),
         Content::Number(number) => {
             let expected = schema["x-expected"].as_str()?;

@@ -40,7 +40,7 @@ impl Offsets {
 }
 
 fn narrow(at: usize) -> u32 {
-    u32::try_from(at).expect("a manifest has at most 10 MiB")
+    u32::try_from(at).expect("a manifest has at most 8 MiB")
 }
 
 /// A JSON text with each surrogate pair as the character it means.

@@ -287,7 +287,11 @@ impl<'a> Builder<'a> {
         if self.open.len() >= DEPTH_MAX {
             return Err(stop(FaultKind::TooDeep, span));
         }
-        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema()) {
+        let own = match &body {
+            Body::List(_) => "seq",
+            Body::Map { .. } => "map",
+        };
+        if let Some(tag) = tag.filter(|tag| !tag.is_yaml_core_schema() || tag.suffix != own) {
             let tag = tag.to_string();
             return Err(stop(FaultKind::Tag { tag }, span));
         }

@@ -64,7 +64,7 @@ pub struct Map {
 impl Map {
     /// A mapping of entries with different keys.
     pub fn new(entries: Vec<Entry>) -> Self {
-        let count = u32::try_from(entries.len()).expect("a file of 10 MiB has fewer keys");
+        let count = u32::try_from(entries.len()).expect("a file of 8 MiB has fewer keys");
         let mut by_key: Vec<u32> = (0..count).collect();
         by_key.sort_by(|a, b| entries[*a as usize].key.cmp(&entries[*b as usize].key));
         Self { entries, by_key }

@@ -22,8 +22,10 @@ mod shared_sockets;
 mod size;
 mod stands;
 mod taken;
+mod topics;
 mod transport;
 mod via;
+mod written_ports;
 
 use super::Topology;
 use crate::diagnostics::{At, Diagnostic, has_errors};
@@ -40,12 +42,14 @@ pub const CHECKS: &[Check] = &[
     stands::check,
     via::check,
     listen::check,
+    topics::check,
     transport::check,
     shared_sockets::check,
     probe::check,
     hosts::check,
     port_clash::check,
     port_range::check,
+    written_ports::check,
     far_ports::check,
     curve::check,
     ipc_path::check,
