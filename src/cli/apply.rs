@@ -74,28 +74,46 @@ impl Args {
             // What an earlier boot left is no plan to follow.
             down::forget(&running.layout);
         }
-        let mut control = network::reach(&running.layout)?;
-        let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
-        tell(&applied);
-        // Ports that cannot be remembered are chosen anew next time; what runs, runs.
-        if let Err(error) = facts::write_pins(&running.layout, &plan) {
-            ui::talk(format_args!(
-                "zmqnet: the ports will not be remembered: {error}"
-            ));
-        }
+        let mut has_told = false;
+        let exit = network::converse(&running.layout, |control| {
+            let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
+            // The next supervisor has the plan already: it would say that nothing changes.
+            if !std::mem::replace(&mut has_told, true) {
+                tell(&applied);
+                remember_ports(&running.layout, &plan);
+            }
+            self.stand(control, applied.version)
+        })?;
+        Ok((running, exit))
+    }
+
+    /// Waits until everything stands as planned, and says where it stands.
+    fn stand(&self, control: &mut Control, after: u64) -> Outcome {
         let waiting = Waiting {
-            after: applied.version,
+            after,
             names: Vec::new(),
             timeout: Some(Duration::from_millis(self.timeout.as_millis())),
         };
-        let waited = progress::wait(&mut control, waiting)?;
+        let waited = progress::wait(control, waiting)?;
+        if waited.is_going_down {
+            return Err(progress::taken_down());
+        }
         let exit = match (waited.missed, waited.pending) {
             (0, 0) => Exit::Done,
             (0, _) => Exit::NotReady,
             _ => Exit::Failed,
         };
-        conclude(&mut control, exit)?;
-        Ok((running, exit))
+        conclude(control, exit)?;
+        Ok(exit)
+    }
+}
+
+/// Ports that cannot be remembered are chosen anew next time; what runs, runs.
+fn remember_ports(layout: &Layout, plan: &Plan) {
+    if let Err(error) = facts::write_pins(layout, plan) {
+        ui::talk(format_args!(
+            "zmqnet: the ports will not be remembered: {error}"
+        ));
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Failure {
     pub message: String,
     /// What to type instead.
     pub help: Option<String>,
+    /// Whether the supervisor was lost on the way, so that its successor may be asked again.
+    pub is_lost: bool,
 }
 
 impl Failure {
@@ -53,6 +55,7 @@ impl Failure {
             exit,
             message: message.into(),
             help: None,
+            is_lost: false,
         }
     }
 

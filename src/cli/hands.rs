@@ -41,21 +41,22 @@ impl Args {
 
     fn by_hand(self, global: &Global, verb: &str) -> Outcome {
         let running = network::find(global)?;
-        let mut control = network::reach(&running.layout)?;
-        let status = control.status(Look::default()).map_err(control_failure)?;
-        let names = instances(&status, &self.names)?;
-        let after = control
-            .hands(verb, names.clone())
-            .map_err(control_failure)?;
         let timeout = Some(Duration::from_millis(self.timeout.as_millis()));
-        finish(
-            &mut control,
-            Waiting {
-                after,
-                names,
-                timeout,
-            },
-        )
+        network::converse(&running.layout, |control| {
+            let status = control.status(Look::default()).map_err(control_failure)?;
+            let names = instances(&status, &self.names)?;
+            let after = control
+                .hands(verb, names.clone())
+                .map_err(control_failure)?;
+            finish(
+                control,
+                Waiting {
+                    after,
+                    names,
+                    timeout,
+                },
+            )
+        })
     }
 }
 
@@ -63,6 +64,9 @@ impl Args {
 pub(super) fn finish(control: &mut Control, waiting: Waiting) -> Outcome {
     let names = waiting.names.clone();
     let waited = progress::wait(control, waiting)?;
+    if waited.is_going_down {
+        return Err(progress::taken_down());
+    }
     if waited.pending == 0 && waited.missed == 0 {
         return Ok(Exit::Done);
     }

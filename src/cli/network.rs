@@ -3,6 +3,7 @@
 //! Finding one starts nothing; [`Running::reach`] makes sure that its keeper and supervisor live.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::environment::Environment;
 use super::exit::{Exit, Failure};
@@ -13,6 +14,15 @@ use crate::plan::Plan;
 use crate::run::control::{Control, ControlError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::{ledger, paths};
+
+/// How often a command turns to the next supervisor when one is lost on the way.
+const TRIES: u32 = 5;
+/// Before the next one is asked: longer than a network that is taken down needs for its last step.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How long a supervisor that is being started may take to listen.
+const START_WAIT: Duration = Duration::from_secs(10);
+/// How long it is waited for before it is made sure again that somebody starts it.
+const LOOK_WAIT: Duration = Duration::from_secs(1);
 
 /// A network some process of which lives.
 #[derive(Debug, Clone)]
@@ -103,12 +113,43 @@ pub(super) fn unusable(error: paths::PathsError) -> Failure {
 
 /// A failure of the supervisor.
 pub(super) fn control_failure(error: ControlError) -> Failure {
-    Failure::new(Exit::Failed, error.to_string())
+    Failure {
+        is_lost: matches!(error, ControlError::Dial(_)),
+        ..Failure::new(Exit::Failed, error.to_string())
+    }
+}
+
+/// Has a conversation with a network's supervisor, and has it again with the next one where this
+/// one is lost on the way: what is asked must bear being asked twice.
+pub(super) fn converse<T>(
+    layout: &Layout,
+    mut talk: impl FnMut(&mut Control) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    for _ in 1..TRIES {
+        match talk(&mut reach(layout)?) {
+            Err(failure) if failure.is_lost => {
+                std::thread::sleep(RETRY_PAUSE);
+                // Somebody took it down meanwhile: it is not to rise again for a question.
+                if !ledger::is_running(layout) {
+                    return Err(failure);
+                }
+            }
+            done => return done,
+        }
+    }
+    talk(&mut reach(layout)?)
 }
 
 /// Makes sure that a network's keeper and supervisor live, and connects to the supervisor.
 pub(super) fn reach(layout: &Layout) -> Result<Control, Failure> {
-    launch::ensure(layout, Supervision::Supervised)
-        .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-    Control::connect(layout).map_err(control_failure)
+    let deadline = Instant::now() + START_WAIT;
+    loop {
+        launch::ensure(layout, Supervision::Supervised)
+            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        match Control::connect(layout, LOOK_WAIT) {
+            // Whoever was to start it may have been killed meanwhile.
+            Err(ControlError::Dial(_)) if Instant::now() < deadline => {}
+            connected => return connected.map_err(control_failure),
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::network::control_failure;
 use super::ui;
 use crate::lifecycle::Phase;
@@ -15,6 +15,11 @@ use crate::run::supervisor::Transition;
 
 /// A transition that has not been yet: what was before is no news.
 pub(super) const NOTHING_OLD: u64 = u64::MAX;
+/// What a command says that waited for what somebody else takes down.
+pub(super) fn taken_down() -> Failure {
+    Failure::new(Exit::Failed, "the network is being taken down")
+}
+
 /// How often a waiting command looks up.
 const PAUSE: Duration = Duration::from_millis(100);
 /// With more instances than this, only what goes wrong gets a line of its own.

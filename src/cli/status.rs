@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{Table, presets};
 
 use super::Global;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Failure, Outcome};
 use super::network::{self, control_failure};
 use super::ui::{self, Format, FormatArgs};
 use crate::run::control::Look;
+use crate::run::ledger;
 use crate::run::status::{Goal, NodeStatus, Status, WireState};
 
 /// Show every instance: state, process, restarts, endpoints, probes.
@@ -30,13 +31,14 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let running = network::find(global)?;
-        let mut control = network::reach(&running.layout)?;
         let is_document = !matches!(self.format.format, Format::Table);
         let look = Look {
             wires: self.wires || self.check || is_document,
         };
         loop {
-            let status = control.status(look).map_err(control_failure)?;
+            let status = network::converse(&running.layout, |control| {
+                control.status(look).map_err(control_failure)
+            })?;
             if is_document {
                 ui::document(self.format.format, &status);
             } else {
@@ -50,6 +52,10 @@ impl Args {
             }
             if self.watch {
                 std::thread::sleep(Duration::from_secs(1));
+                if !ledger::is_running(&running.layout) {
+                    let message = format!("`{}` has ended", running.name);
+                    return Err(Failure::new(Exit::NotRunning, message));
+                }
                 continue;
             }
             let is_drift = self.check && has_drift(&status);

@@ -24,17 +24,19 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let running = network::find(global)?;
-        let mut control = network::reach(&running.layout)?;
-        let status = control.status(Look::default()).map_err(control_failure)?;
-        let names = hands::instances(&status, &self.names)?;
         let timeout = Some(Duration::from_millis(self.timeout.as_millis()));
-        hands::finish(
-            &mut control,
-            Waiting {
-                after: progress::NOTHING_OLD,
-                names,
-                timeout,
-            },
-        )
+        network::converse(&running.layout, |control| {
+            let status = control.status(Look::default()).map_err(control_failure)?;
+            let names = hands::instances(&status, &self.names)?;
+            let after = progress::NOTHING_OLD;
+            hands::finish(
+                control,
+                Waiting {
+                    after,
+                    names,
+                    timeout,
+                },
+            )
+        })
     }
 }

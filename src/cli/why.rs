@@ -20,10 +20,10 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let running = network::find(global)?;
-        let mut control = network::reach(&running.layout)?;
-        let mut status = control
-            .status(Look { wires: true })
-            .map_err(control_failure)?;
+        let look = Look { wires: true };
+        let mut status = network::converse(&running.layout, |control| {
+            control.status(look).map_err(control_failure)
+        })?;
         let mut links: Vec<String> = status.wires.iter().map(|wire| wire.link.clone()).collect();
         links.dedup();
         status.wires.retain(|wire| wire.link == self.link);

@@ -174,13 +174,15 @@ impl Child {
     }
 
     /// Rests where an earlier supervisor left it: ended by itself, or stopped.
-    pub fn rest(&mut self, now: Duration, is_done: bool) {
-        self.enter(now, State::Stopped { is_done }, None);
+    pub fn rest(&mut self, since: Duration, is_done: bool, end: Option<End>) {
+        self.enter(since, State::Stopped { is_done }, None);
+        (self.since, self.end) = (since, end);
     }
 
     /// Is Failed where an earlier supervisor left it so.
-    pub fn fail(&mut self, now: Duration, reason: String) {
-        self.enter(now, State::Failed, Some(reason));
+    pub fn fail(&mut self, since: Duration, reason: String, end: Option<End>) {
+        self.enter(since, State::Failed, Some(reason));
+        self.end = end;
     }
 
     /// Whether a process was asked for and has not been heard of.

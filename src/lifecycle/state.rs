@@ -98,6 +98,15 @@ impl End {
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// The number a shell would give it: its exit code, or 128 + n after signal n.
+    pub fn number(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(signal) => Some(128 + signal),
+            Self::Unknown => None,
+        }
+    }
 }
 
 impl fmt::Display for End {

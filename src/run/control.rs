@@ -27,9 +27,6 @@ use crate::wire::dial::{DialError, Dialler};
 
 /// How long a supervisor may take to answer what needs no waiting.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// How long a supervisor that is being started may take to listen.
-const START_WAIT: Duration = Duration::from_secs(10);
-
 /// Between two looks for a supervisor that is being started.
 const START_PAUSE: Duration = Duration::from_micros(500);
 
@@ -91,6 +88,9 @@ pub struct Waited {
     pub pending: usize,
     /// How many do not, and nothing is under way that could change it.
     pub missed: usize,
+    /// Whether all of it is being taken down.
+    #[serde(default)]
+    pub is_going_down: bool,
 }
 
 impl Waited {
@@ -155,8 +155,8 @@ pub struct Control {
 /// Waits until somebody listens on a socket that is about to be there. A plain look every half
 /// millisecond finds it sooner than the dialler's own patience; whether it is who is meant, the
 /// dialler finds out.
-fn await_listener(path: &Path) {
-    let deadline = std::time::Instant::now() + START_WAIT;
+fn await_listener(path: &Path, patience: Duration) {
+    let deadline = std::time::Instant::now() + patience;
     while UnixStream::connect(path).is_err() && std::time::Instant::now() < deadline {
         std::thread::sleep(START_PAUSE);
     }
@@ -164,15 +164,16 @@ fn await_listener(path: &Path) {
 
 impl Control {
     /// Dials the supervisor of a network, and waits for one that is being started.
-    pub fn connect(layout: &Layout) -> Result<Self, ControlError> {
+    pub fn connect(layout: &Layout, patience: Duration) -> Result<Self, ControlError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(ControlError::Runtime)?;
-        await_listener(&layout.control_socket());
+        let deadline = Instant::now() + patience;
+        await_listener(&layout.control_socket(), patience);
         let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None);
         runtime
-            .block_on(async { dialler.connect_patiently(Instant::now() + START_WAIT).await })
+            .block_on(async { dialler.connect_patiently(deadline).await })
             .map_err(ControlError::Dial)?;
         Ok(Self {
             runtime,

@@ -52,8 +52,9 @@ pub struct NodeStatus {
     pub pid: Option<u32>,
     /// How often it was started without being asked to.
     pub restarts: u64,
-    /// How its last life ended, in words.
-    pub exit: Option<String>,
+    /// How its last life ended: its exit code, or 128 + n after signal n; absent while it runs and
+    /// where nobody saw it. The words are in `reason`.
+    pub exit: Option<i32>,
     /// When it entered its state, in milliseconds since 1970.
     pub since: u64,
     /// When its process started, in milliseconds since 1970.

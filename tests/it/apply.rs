@@ -213,7 +213,11 @@ fn conditions_late_starts_jobs_and_manual_ones_are_kept() {
          hand: {command: [sleep, '1000'], run: manual}\n",
     );
     world.ok(&["apply"]);
-    assert_eq!(node(&world, "job")["exit"], "exited with code 0");
+    let job = node(&world, "job");
+    assert_eq!(
+        (&job["exit"], &job["reason"]),
+        (&0.into(), &"exited with code 0".into())
+    );
     assert_eq!(node(&world, "then")["state"], "ready");
     assert_eq!(node(&world, "tardy")["state"], "waiting");
     assert_eq!(node(&world, "hand")["state"], "stopped");

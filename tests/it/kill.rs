@@ -1,7 +1,7 @@
 //! Whatever is killed, what should run runs on or runs again.
 
 use crate::apply::{hello, in_state, node, pid};
-use crate::support::{Ran, World, wait_for};
+use crate::support::{Ran, Running, World, wait_for};
 
 fn kill(world: &World, signal: &str, pid: u64) {
     let ran = Ran::of(world.command("kill").args([signal, &pid.to_string()]));
@@ -91,14 +91,66 @@ fn what_was_stopped_by_hand_or_done_stays_so_for_the_next_supervisor() {
     );
     world.ok(&["apply"]);
     world.ok(&["stop", "a"]);
+    let before = node(&world, "job");
     let (_, supervisor) = runners(&world);
     kill(&world, "-9", supervisor);
     wait_for("another supervisor", || {
         let ran = world.run(&["status", "-o", "json"]);
         (ran.code == 0 && ran.json()["supervisor"]["pid"] != supervisor).then_some(())
     });
-    assert_eq!(node(&world, "a")["state"], "stopped");
-    assert_eq!(node(&world, "job")["state"], "stopped");
+    let (a, job) = (node(&world, "a"), node(&world, "job"));
+    assert_eq!((&a["state"], &a["exit"]), (&"stopped".into(), &143.into()));
+    assert_eq!(
+        (&job["state"], &job["exit"]),
+        (&"stopped".into(), &0.into())
+    );
+    assert_eq!(job["reason"], "exited with code 0");
+    assert_eq!(job["since"], before["since"]);
     let log = std::fs::read_to_string(world.path("state/zmqnet/held/logs/job.log")).unwrap();
     assert_eq!(log, "once\n");
+}
+
+#[test]
+fn a_command_that_loses_its_supervisor_on_the_way_goes_on_with_the_next() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: lost\nnodes:\n  a: {command: [sleep, '1000']}\n",
+    );
+    world.ok(&["apply"]);
+    let (keeper, supervisor) = runners(&world);
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: lost\nnodes:\n  a: {command: [sleep, '1000']}\n  \
+         b: {command: [sleep, '1000'], probe: {exec: [test, -e, go], every: 50ms, grace: 30s}}\n",
+    );
+    let before = pid(&world, "a");
+    let mut apply = Running::start(&mut world.zmqnet(&["apply"]));
+    wait_for("b to be started", || pid(&world, "b"));
+    kill(&world, "-9", keeper);
+    kill(&world, "-9", supervisor);
+    world.write("go", "");
+    let code = wait_for("the end of apply", || apply.0.try_wait().unwrap());
+    assert_eq!(code.code(), Some(0));
+    assert_eq!(pid(&world, "a"), before);
+    in_state(&world, "b", "ready");
+}
+
+#[test]
+fn a_waiting_command_does_not_raise_a_network_that_is_taken_down() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: ended\nnodes:\n  \
+         b: {command: [sleep, '1000'], probe: {exec: ['false'], every: 50ms, grace: 30s}}\n",
+    );
+    let mut apply = Running::start(&mut world.zmqnet(&["apply"]));
+    wait_for("b to be started", || {
+        let ran = world.run(&["status", "-o", "json"]);
+        (ran.code == 0).then(|| pid(&world, "b")).flatten()
+    });
+    world.ok(&["down"]);
+    let code = wait_for("the end of apply", || apply.0.try_wait().unwrap());
+    assert_ne!(code.code(), Some(0));
+    assert_eq!(world.run(&["status"]).code, 69);
 }

@@ -321,11 +321,13 @@ impl Supervisor {
                 member.wish = Wish::Wanted;
             }
             let Some(child) = living else {
+                let (since, end) = (Duration::from_millis(record.since_ms), record.end);
                 match record.rest {
-                    Some(Rest::Done) => member.child.rest(now, true),
-                    Some(Rest::Failed(reason)) => member.child.fail(now, reason),
+                    Some(Rest::Done) => member.child.rest(since, true, end),
+                    Some(Rest::Failed(reason)) => member.child.fail(since, reason, end),
+                    Some(Rest::Stopped) if record.is_held => member.child.rest(since, false, end),
                     Some(Rest::Stopped) if member.wish != Wish::Planned => {}
-                    Some(Rest::Stopped) | None if record.is_held => {}
+                    None if record.is_held => {}
                     Some(Rest::Stopped) | None if record.is_wanted => {
                         self.network.step(now, &name, Event::Start);
                     }

@@ -13,7 +13,7 @@ use super::SupervisorError;
 use super::member::Wish;
 use super::network::Network;
 use super::spawning::write_private;
-use crate::lifecycle::State;
+use crate::lifecycle::{End, State};
 use crate::model::name::InstanceName;
 
 /// The record of one instance.
@@ -35,6 +35,12 @@ pub(super) struct Record {
     /// How it rests, where it does.
     #[serde(default)]
     pub(super) rest: Option<Rest>,
+    /// How its last life ended.
+    #[serde(default)]
+    pub(super) end: Option<End>,
+    /// When it entered its state, in milliseconds since 1970.
+    #[serde(default)]
+    pub(super) since_ms: u64,
 }
 
 /// How an instance rests.
@@ -74,6 +80,8 @@ pub(super) fn records(network: &Network) -> Records {
             is_held: member.wish == Wish::Held,
             was_ready: member.was_ready,
             rest,
+            end: child.end(),
+            since_ms: u64::try_from(child.since().as_millis()).unwrap_or(u64::MAX),
         };
         (name.clone(), record)
     };

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::acting::Supervisor;
 use super::member::Member;
 use super::wires;
-use crate::lifecycle::Phase;
+use crate::lifecycle::{End, Phase};
 use crate::model::endpoint::Endpoint;
 use crate::model::layout::Layout;
 use crate::model::limits::runner::PROBES_MAX;
@@ -107,13 +107,17 @@ impl Supervisor {
             (None, Phase::Ready) if member.is_behind() => {
                 Some("has not taken its new plan yet".to_owned())
             }
+            (None, Phase::Stopped) => child
+                .reason()
+                .map(str::to_owned)
+                .or_else(|| child.end().map(|end| end.to_string())),
             (None, _) => child.reason().map(str::to_owned),
         };
         NodeStatus {
             state: child.phase(),
             pid: child.pid(),
             restarts: child.restarts(),
-            exit: child.end().map(|end| end.to_string()),
+            exit: child.end().and_then(End::number),
             since: millis(child.since()),
             started: child.pid().and(member.started).map(millis),
             probe: ProbeStatus {

@@ -184,6 +184,7 @@ impl Supervisor {
         let network = &self.network;
         let mut waited = Waited {
             version: network.version,
+            is_going_down: network.is_going_down,
             ..Waited::default()
         };
         let is_asked = |name: &InstanceName| waiter.names.is_empty() || waiter.names.contains(name);

@@ -140,8 +140,7 @@ fn judge(
 }
 
 fn not_running(node: &NodeStatus) -> String {
-    let why = node.reason.as_deref().or(node.exit.as_deref());
-    match why {
+    match node.reason.as_deref() {
         Some(why) => format!("{} is not running ({}: {why})", node.name, node.state),
         None => format!("{} is not running ({})", node.name, node.state),
     }
