@@ -216,3 +216,20 @@ fn a_health_socket_that_moves_takes_a_restart() {
         (Op::Restart, "its health socket changed")
     );
 }
+
+#[test]
+fn a_life_has_another_digest_exactly_when_only_a_restart_will_do() {
+    let life = |nodes: &str| {
+        let plan = plan(nodes);
+        let client = plan.instance("client").unwrap();
+        crate::plan::digest::life(client, client.process.as_ref().unwrap())
+    };
+    let was = life(TWO);
+    let worker = "worker: {command: [w], replicas: 2}";
+    let watched = format!("client: {{command: [c], restart: never}}, {worker}");
+    assert_eq!(life(&watched), was);
+    let changed = format!("client: {{command: [c, more]}}, {worker}");
+    assert_ne!(life(&changed), was);
+    let dialled = "client: {command: [c]}, worker: {command: [w], replicas: 3}";
+    assert_ne!(life(dialled), was);
+}

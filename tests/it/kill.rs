@@ -154,3 +154,29 @@ fn a_waiting_command_does_not_raise_a_network_that_is_taken_down() {
     assert_ne!(code.code(), Some(0));
     assert_eq!(world.run(&["status"]).code, 69);
 }
+
+/// As if the supervisor had died after it wrote the new plan and before it followed it.
+#[test]
+fn a_successor_restarts_what_runs_as_an_earlier_plan_said() {
+    let world = World::new();
+    let text = "zmqnet: 1\nname: late\nnodes:\n  old: {command: [sleep, '1001']}\n  same: {command: [sleep, '1003']}\n";
+    world.write("topology.yaml", text);
+    world.ok(&["apply"]);
+    let (old, same) = (pid(&world, "old").unwrap(), pid(&world, "same").unwrap());
+    let (keeper, supervisor) = runners(&world);
+    kill(&world, "-9", keeper);
+    kill(&world, "-9", supervisor);
+    let plan = world.path("state/zmqnet/late/plan.json");
+    let written = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, written.replace("1001", "1002")).unwrap();
+    let new = wait_for("the new plan's process", || {
+        let new = pid(&world, "old").filter(|pid| *pid != old)?;
+        let command = std::fs::read_to_string(format!("/proc/{new}/cmdline")).ok()?;
+        command.contains("1002").then_some(new)
+    });
+    wait_for("the old one's end", || {
+        (!std::path::Path::new(&format!("/proc/{old}")).exists()).then_some(())
+    });
+    assert_eq!(pid(&world, "same"), Some(same), "the other one runs on");
+    assert_eq!(pid(&world, "old"), Some(new));
+}

@@ -29,6 +29,7 @@ use crate::model::name::{InstanceName, TopologyName};
 use crate::model::policy::ProbeHow;
 use crate::model::socket::SocketType;
 use crate::plan::Plan;
+use crate::plan::digest;
 use crate::run::keeper::client::{KeeperClient, KeeperError};
 use crate::run::keeper::protocol::{Remain, Scope, SendSignal, Spawned, Target};
 use crate::run::ledger::{Identity, Ledger, Record};
@@ -196,12 +197,14 @@ impl Supervisor {
         }
         let at_ms = self.clock.now_ms();
         for (instance, generation) in lives {
-            let member = self.network.members.get(instance);
-            let restarts = member.map_or(0, |member| member.child.restarts());
+            let Some(member) = self.network.members.get(instance) else {
+                continue;
+            };
+            let restarts = member.child.restarts();
             self.lines.push(Record::Intent {
                 instance: instance.clone(),
                 generation: *generation,
-                digest: self.network.plan.digest.clone(),
+                digest: digest::life(&member.instance, member.process()),
                 restarts: u32::try_from(restarts).unwrap_or(u32::MAX),
                 at_ms,
             });

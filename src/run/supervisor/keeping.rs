@@ -13,6 +13,7 @@ use crate::lifecycle::{End, Event, Phase};
 use crate::model::layout::Layout;
 use crate::model::name::InstanceName;
 use crate::model::policy::ProbeHow;
+use crate::plan::digest;
 use crate::plan::{Exec, Plan};
 use crate::run::keeper::client::{self, Events, KeeperClient, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
@@ -341,12 +342,26 @@ impl Supervisor {
             );
             if record.is_held {
                 self.network.step(now, &name, Event::Stop);
+            } else if self.is_outdated(child) {
+                self.network.step(now, &name, Event::Restart);
             }
         }
         tracing::info!(
             living = children.iter().filter(|c| c.ended.is_none()).count(),
             "took over"
         );
+    }
+
+    /// Whether a living process was started as an earlier plan said: a predecessor wrote the new
+    /// plan and died before it followed it.
+    fn is_outdated(&self, child: &Child) -> bool {
+        let entry = self.ledger.entries().get(&child.instance);
+        let member = self.network.members.get(&child.instance);
+        let (Some(entry), Some(member)) = (entry, member) else {
+            return false;
+        };
+        entry.generation == child.generation
+            && entry.digest != digest::life(&member.instance, member.process())
     }
 
     fn adopt_child(&mut self, child: &Child, was_ready: bool) {
