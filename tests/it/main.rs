@@ -21,3 +21,4 @@ mod replica;
 mod send;
 mod support;
 mod tidy;
+mod topologies;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Ran, World, python, root, zmqnet};
+use crate::support::{Ran, World, default_ports, python, root, zmqnet};
 
 /// The fenced blocks of one language, in order.
 fn blocks(text: &str, language: &str) -> Vec<String> {
@@ -125,6 +125,7 @@ fn every_manifest_in_the_readme_passes_check() {
 
 #[test]
 fn every_command_in_the_readme_prints_what_is_shown() {
+    let _turn = default_ports();
     let world = World::new();
     let transcripts = blocks(&readme(), "console");
     assert!(

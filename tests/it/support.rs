@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for a state before it fails; generous, since machines are shared.
@@ -203,6 +203,13 @@ pub(crate) fn ports(count: u16) -> u16 {
             return first;
         }
     }
+}
+
+/// A turn with the ports that manifests get when they name none. Two networks that are planned at
+/// the same moment would be given the same ones.
+pub(crate) fn default_ports() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a port of 127.0.0.1 can be bound now.

@@ -1,0 +1,76 @@
+//! The examples do what they say: each is run as it stands, and says what it was written to say.
+//! That each passes `check` and the schema is shown in `check.rs`; the README runs `hello.yaml`.
+
+use std::process::Command;
+
+use crate::support::{World, default_ports, python, root, wait_for};
+
+/// `zmqnet` in the project's folder, with a Python that has pyzmq on the PATH.
+fn zmqnet(world: &World, args: &[&str]) -> Command {
+    let venv = python().parent().unwrap();
+    let path = format!("{}:{}", venv.display(), std::env::var("PATH").unwrap());
+    let mut command = world.zmqnet(args);
+    command.env("PATH", path).current_dir(root());
+    command
+}
+
+/// Applies an example, waits until the log of an instance has a line, and takes it down.
+#[track_caller]
+fn says(example: &str, instance: &str, line: &str) {
+    let _turn = default_ports();
+    let world = World::new();
+    let applied = zmqnet(&world, &["apply", example]).output().unwrap();
+    assert!(
+        applied.status.success(),
+        "{}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    let shown = wait_for(line, || {
+        let logs = zmqnet(&world, &["logs", instance]).output().unwrap();
+        let text = String::from_utf8_lossy(&logs.stdout).into_owned();
+        text.contains(line).then_some(text)
+    });
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    world.ok(&["down"]);
+}
+
+#[test]
+fn ping_and_pong_make_a_hundred_round_trips() {
+    says("topologies/pingpong.yaml", "ping", "100 round trips");
+}
+
+#[test]
+fn the_pipeline_sums_the_squares_of_three_hundred_numbers() {
+    let sum: u64 = (0..300).map(|number| number * number).sum();
+    says(
+        "topologies/pipeline.yaml",
+        "sink",
+        &format!("300 squares, sum {sum}"),
+    );
+}
+
+#[test]
+fn zmq_nets_own_peers_file_is_a_network() {
+    let _turn = default_ports();
+    let world = World::new();
+    let example = |args: &[&str]| zmqnet(&world, args).output().unwrap();
+    let applied = example(&["apply", "topologies/peers.json"]);
+    assert!(
+        applied.status.success(),
+        "{}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
+    let sent = example(&[
+        "-p",
+        "topologies/peers.json",
+        "send",
+        "-n",
+        "bravo",
+        "this is a test message",
+    ]);
+    let received = "received: sender:\"bravo\" message:\"reply msg #1\"\n";
+    assert_eq!(String::from_utf8_lossy(&sent.stdout), received);
+    let unknown = example(&["-p", "topologies/peers.json", "send", "-n", "zulu", "x"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    world.ok(&["down"]);
+}
