@@ -80,7 +80,7 @@ fn transport(topology: &Topology, leg: &Leg) -> String {
     let link = &topology.links[leg.link];
     let is_written = !matches!(link.decl.transport, None | Some(Transport::Auto));
     let mut words = match (leg.is_ipc, leg.is_beyond) {
-        (_, _) if is_written => "as `transport` says".to_owned(),
+        (_, _) if is_written => "as is written".to_owned(),
         (true, _) => "ipc: all its ends are ours and on one machine".to_owned(),
         (false, true) => "tcp on the host's address: it leaves the machine".to_owned(),
         (false, false) => "tcp on loopback: all its ends are on one machine".to_owned(),

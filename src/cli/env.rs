@@ -35,6 +35,13 @@ impl Args {
         for (key, value) in &process.env {
             ui::data(format_args!("{key}={value}"));
         }
+        if process.env.is_empty() && process.env_files.is_empty() {
+            let kind = instance.kind.as_str();
+            ui::talk(format_args!(
+                "`{}` is a `{kind}`: it is given no variables",
+                instance.name
+            ));
+        }
         for (key, path) in &process.env_files {
             ui::talk(format_args!(
                 "{key} is read from {} at start",
@@ -44,6 +51,9 @@ impl Args {
         Ok(Exit::Done)
     }
 }
+
+/// More instances than this are not listed to who misspelt one.
+const NAMED_MAX: usize = 8;
 
 fn find<'a>(plan: &'a Plan, name: &str) -> Result<&'a Instance, Failure> {
     if let Some(instance) = plan.instance(name) {
@@ -55,7 +65,12 @@ fn find<'a>(plan: &'a Plan, name: &str) -> Result<&'a Instance, Failure> {
         [one] => Ok(one),
         [] => {
             let names = plan.instances.iter().map(|instance| instance.name.as_str());
-            let help = did_you_mean(name, names);
+            let help = did_you_mean(name, names.clone()).or_else(|| {
+                let few: Vec<&str> = names.take(NAMED_MAX + 1).collect();
+                (1..=NAMED_MAX)
+                    .contains(&few.len())
+                    .then(|| format!("the instances are `{}`", few.join("`, `")))
+            });
             let failure = Failure::new(Exit::Failed, format!("no instance or node `{name}`"));
             Err(help.map_or(failure.clone(), |help| failure.help(help)))
         }

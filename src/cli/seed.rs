@@ -79,9 +79,9 @@ impl PirateArgs {
         let timeout = env
             .value(self.timeout, ("--timeout", "KILO_TIMEOUT"))?
             .unwrap_or(timeout);
-        let attempts: u32 = env
+        let attempts = env
             .value(self.retries, ("--retries", "KILO_RETRIES"))?
-            .unwrap_or(attempts);
+            .map_or(attempts, |Attempts(attempts)| attempts);
         let usage = |text: &str| Failure::new(Exit::Usage, text);
         if timeout.as_std().is_zero() {
             return Err(usage("a timeout is longer than nothing"));
@@ -92,6 +92,18 @@ impl PirateArgs {
             timeout: timeout.as_std(),
             attempts,
         })
+    }
+}
+
+/// A number of attempts as a person writes it.
+struct Attempts(u32);
+
+impl FromStr for Attempts {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read = text.parse().map(Self);
+        read.map_err(|_| "expected a whole number, at least 1")
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::link::{LinkDecl, OneOrMany};
+use super::link::{LinkDecl, OneOrMany, Transport};
 use super::node::{ImportDecl, NodeDecl, ReplicasDecl};
 use super::policy::Defaults;
 use super::topology::{Ordered, TopologyDecl};
@@ -111,6 +111,8 @@ pub fn manifest(stem: &str, import: &str) -> TopologyDecl {
     };
     let mesh = LinkDecl {
         among: Some(OneOrMany::One(name.clone())),
+        // What the file says is dialled, also where a unix socket would do.
+        transport: Some(Transport::Tcp),
         ..LinkDecl::of(Pattern::Mesh)
     };
     TopologyDecl {

@@ -192,6 +192,22 @@ fn the_peers_file_of_zmq_net_is_three_rep_and_six_req() {
     assert_eq!(pairs(&plan, "endpoint").len(), 6);
     let expected = format!("tcp://127.0.0.1:{}", first + 2);
     assert_eq!(plan["processes"][1]["endpoints"][0], expected);
+    let wires = plan["wires"].as_array().unwrap();
+    let dialled = |to: &str, index: u16| {
+        let endpoint = format!("tcp://127.0.0.1:{}", first + index);
+        wires
+            .iter()
+            .filter(|w| w["to"] == to && w["endpoint"] == endpoint)
+            .count()
+    };
+    assert_eq!(
+        [
+            dialled("alpha", 1),
+            dialled("bravo", 2),
+            dialled("charlie", 3)
+        ],
+        [2, 2, 2]
+    );
 }
 
 #[test]

@@ -316,6 +316,7 @@ fn wrong_numbers_are_usage_errors() {
     for wrong in [
         &["send", "-n", "alpha", "-r", "0", "x"][..],
         &["send", "-n", "alpha", "-r", "-1", "x"],
+        &["send", "-n", "alpha", "-r", "three", "x"],
         &["send", "-n", "alpha", "-t", "soon", "x"],
         &["send", "-n", "alpha", "-t", "0s", "x"],
         &["send", "-n", "alpha", "-d", "5", "x"],

@@ -30,7 +30,10 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
             found.push(
                 Diagnostic::error(codes::TOO_LARGE_TOPOLOGY, message)
                     .at_key(link.at.clone(), format!("with `{}` they do", link.name))
-                    .help("put a broker between them with `via`"),
+                    .help(match link.decl.pattern.is_symmetric() {
+                        true => "make several smaller groups of it",
+                        false => "put a broker between them with `via`",
+                    }),
             );
             return;
         }
