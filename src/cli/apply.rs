@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Global;
+use super::attach::{self, Interrupts, OnInterrupt};
 use super::down;
 use super::exit::{Exit, Failure, Outcome};
 use super::load;
@@ -51,15 +52,21 @@ pub(super) struct UpArgs {
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let attach = self.attach;
-        let (running, exit) = self.bring_up(global)?;
-        if attach && exit == Exit::Done {
-            return super::attach::follow(&running.layout, super::attach::OnInterrupt::Leave);
+        let interrupts = self.attach.then(Interrupts::noted).transpose()?;
+        let (running, exit) = self.bring_up(global, interrupts.as_ref())?;
+        match interrupts {
+            Some(signals) if exit == Exit::Done => {
+                attach::follow(&running.layout, OnInterrupt::Leave, &signals)
+            }
+            Some(_) | None => Ok(exit),
         }
-        Ok(exit)
     }
 
-    fn bring_up(self, global: &Global) -> Result<(Running, Exit), Failure> {
+    fn bring_up(
+        &self,
+        global: &Global,
+        interrupts: Option<&Interrupts>,
+    ) -> Result<(Running, Exit), Failure> {
         let loaded = load::plan(global, &self.manifest)?;
         refuse_unbuilt(&loaded.plan)?;
         loaded.refuse_hindered()?;
@@ -82,19 +89,23 @@ impl Args {
                 tell(&applied);
                 remember_ports(&running.layout, &plan);
             }
-            self.stand(control, applied.version)
+            self.stand(control, applied.version, interrupts)
         })?;
         Ok((running, exit))
     }
 
     /// Waits until everything stands as planned, and says where it stands.
-    fn stand(&self, control: &mut Control, after: u64) -> Outcome {
+    fn stand(&self, control: &mut Control, after: u64, interrupts: Option<&Interrupts>) -> Outcome {
         let waiting = Waiting {
             after,
             names: Vec::new(),
             timeout: Some(Duration::from_millis(self.timeout.as_millis())),
+            interrupts: interrupts.cloned(),
         };
         let waited = progress::wait(control, waiting)?;
+        if let Some(exit) = interrupts.and_then(Interrupts::exit) {
+            return Ok(exit);
+        }
         if waited.is_going_down {
             return Err(progress::taken_down());
         }
@@ -119,11 +130,13 @@ fn remember_ports(layout: &Layout, plan: &Plan) {
 
 impl UpArgs {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let (running, exit) = self.args.bring_up(global)?;
-        if exit != Exit::Done {
+        let interrupts = Interrupts::noted()?;
+        let (running, mut exit) = self.args.bring_up(global, Some(&interrupts))?;
+        if exit == Exit::Done {
+            exit = attach::follow(&running.layout, OnInterrupt::TakeDown, &interrupts)?;
+        } else if interrupts.exit().is_none() {
             return Ok(exit);
         }
-        let exit = super::attach::follow(&running.layout, super::attach::OnInterrupt::TakeDown)?;
         down::take_down(&running)?;
         Ok(exit)
     }

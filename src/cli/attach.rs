@@ -14,6 +14,36 @@ use crate::model::layout::Layout;
 use crate::run::ledger;
 use crate::run::logs::{Cursor, Follower};
 
+/// Notes that a person interrupts, instead of ending at once.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupts {
+    int: Arc<AtomicBool>,
+    term: Arc<AtomicBool>,
+}
+
+impl Interrupts {
+    /// From now on.
+    pub(super) fn noted() -> Result<Self, Failure> {
+        let (int, term) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        for (signal, is_set) in [(SIGINT, &int), (SIGTERM, &term)] {
+            flag::register(signal, is_set.clone()).map_err(|error| {
+                Failure::new(Exit::Failed, format!("no signal handler: {error}"))
+            })?;
+        }
+        Ok(Self { int, term })
+    }
+
+    /// The exit code of whoever is interrupted, once that has happened.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        match (is_set(&self.int), is_set(&self.term)) {
+            (true, _) => Some(Exit::Interrupted),
+            (false, true) => Some(Exit::Terminated),
+            (false, false) => None,
+        }
+    }
+}
+
 /// What becomes of the network when the person interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OnInterrupt {
@@ -24,19 +54,18 @@ pub(super) enum OnInterrupt {
 }
 
 /// Prints the lines that come, each with its instance, until Ctrl-C, TERM or the network's end.
-pub(super) fn follow(layout: &Layout, on_interrupt: OnInterrupt) -> Outcome {
-    let is_over = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register(signal, is_over.clone())
-            .map_err(|error| Failure::new(Exit::Failed, format!("no signal handler: {error}")))?;
-    }
+pub(super) fn follow(
+    layout: &Layout,
+    on_interrupt: OnInterrupt,
+    interrupts: &Interrupts,
+) -> Outcome {
     let follower = Follower::new(&layout.logs_dir());
     let mut cursors = BTreeMap::new();
     ui::talk(match on_interrupt {
         OnInterrupt::Leave => "following the logs; Ctrl-C leaves the network running",
         OnInterrupt::TakeDown => "following the logs; Ctrl-C takes the network down",
     });
-    while !is_over.load(Ordering::Relaxed) {
+    while interrupts.exit().is_none() {
         // Another apply may have brought instances since.
         let plan = network::plan_of(layout);
         for instance in plan.iter().flat_map(|plan| &plan.instances) {

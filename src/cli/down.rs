@@ -93,6 +93,7 @@ fn stop_instances(layout: &Layout) -> Result<(), Failure> {
         after: progress::NOTHING_OLD,
         names: Vec::new(),
         timeout: Some(patience(layout)),
+        interrupts: None,
     };
     progress::wait(&mut control, waiting).map(drop)
 }

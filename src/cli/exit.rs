@@ -27,6 +27,10 @@ pub enum Exit {
     File = 66,
     /// Nothing is running to talk to.
     NotRunning = 69,
+    /// A person interrupted it: 128 and the number of INT.
+    Interrupted = 130,
+    /// It was told to end: 128 and the number of TERM.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

@@ -54,6 +54,7 @@ impl Args {
                     after,
                     names,
                     timeout,
+                    interrupts: None,
                 },
             )
         })

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -46,6 +47,8 @@ pub(super) struct Args {
 /// One line, for programs.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<&'a str>,
     instance: &'a str,
     line: &'a str,
 }
@@ -74,6 +77,11 @@ impl Args {
             lines.iter().for_each(|line| printer.print(at, line));
         }
         if self.follow {
+            // What comes from now on came now; when older lines were written is not known.
+            let printer = Printer {
+                is_timed: true,
+                ..printer
+            };
             follow(&layout, &mut cursors, &printer)?;
         }
         Ok(Exit::Done)
@@ -114,9 +122,13 @@ impl Args {
     }
 }
 
+/// Prints what comes, until the network has ended, if it ran at all.
 fn follow(layout: &Layout, cursors: &mut [Cursor], printer: &Printer) -> Result<(), Failure> {
     let follower = Follower::new(&layout.logs_dir());
+    let ran = ledger::is_running(layout);
     loop {
+        // Asked before the last look, so that no last word is missed.
+        let has_ended = ran && plan_of(layout).is_none() && !ledger::is_running(layout);
         let mut is_more = false;
         for (at, cursor) in cursors.iter_mut().enumerate() {
             let (lines, may_be_more) = cursor
@@ -124,6 +136,10 @@ fn follow(layout: &Layout, cursors: &mut [Cursor], printer: &Printer) -> Result<
                 .map_err(|error| unreadable(&layout.logs_dir(), &error))?;
             lines.iter().for_each(|line| printer.print(at, line));
             is_more |= may_be_more;
+        }
+        if !is_more && has_ended {
+            ui::talk("the network has ended");
+            return Ok(());
         }
         if !is_more {
             follower.wait();
@@ -136,6 +152,8 @@ struct Printer<'a> {
     names: &'a [String],
     format: Format,
     width: usize,
+    /// Whether the time is told with each line.
+    is_timed: bool,
 }
 
 impl<'a> Printer<'a> {
@@ -144,25 +162,42 @@ impl<'a> Printer<'a> {
             names,
             format,
             width: names.iter().map(String::len).max().unwrap_or_default(),
+            is_timed: false,
         }
     }
 
     fn print(&self, at: usize, line: &str) {
         let instance = self.names[at].as_str();
+        let time = self.is_timed.then(time_of_day);
         match self.format {
             Format::Json => {
-                let line = Line { instance, line };
+                let line = Line {
+                    time: time.as_deref(),
+                    instance,
+                    line,
+                };
                 ui::data(serde_json::to_string(&line).expect("two texts are JSON"));
             }
             Format::Table | Format::Yaml => {
                 let colour = COLOURS[at % COLOURS.len()];
                 let width = self.width;
+                let time = time.map(|time| format!("{time} ")).unwrap_or_default();
                 ui::data(format_args!(
-                    "\x1b[{colour}m{instance:width$} |\x1b[0m {line}"
+                    "{time}\x1b[{colour}m{instance:width$} |\x1b[0m {line}"
                 ));
             }
         }
     }
+}
+
+/// The time of day in UTC, as our own roles write it: `13:19:45.569Z`.
+fn time_of_day() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let (day, ms) = (now.as_secs() % 86_400, now.subsec_millis());
+    let (hour, minute, second) = (day / 3_600, day / 60 % 60, day % 60);
+    format!("{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
 /// The network that is meant: by name, by the manifest here, else the only one that runs, else the

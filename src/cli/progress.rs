@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::attach::Interrupts;
 use super::exit::{Exit, Failure};
 use super::network::control_failure;
 use super::ui;
@@ -33,6 +34,8 @@ pub(super) struct Waiting {
     pub(super) names: Vec<InstanceName>,
     /// When to give up; never where absent.
     pub(super) timeout: Option<Duration>,
+    /// What ends the waiting early, where Ctrl-C is not to end the whole command.
+    pub(super) interrupts: Option<Interrupts>,
 }
 
 /// Waits until everything is settled or the time is over, and tells what happens meanwhile.
@@ -67,7 +70,9 @@ pub(super) fn wait(control: &mut Control, waiting: Waiting) -> Result<Waited, Fa
             bar.set_message(format!("{} of {total} as planned", waited.reached));
         }
         let is_over = deadline.is_some_and(|at| Instant::now() >= at);
-        if waited.is_settled() || is_over {
+        let interrupts = waiting.interrupts.as_ref();
+        let is_interrupted = interrupts.is_some_and(|signals| signals.exit().is_some());
+        if waited.is_settled() || is_over || is_interrupted {
             break waited;
         }
     };

@@ -35,6 +35,7 @@ impl Args {
                     after,
                     names,
                     timeout,
+                    interrupts: None,
                 },
             )
         })

@@ -1,10 +1,11 @@
 //! `down` returns when nothing is left: no process, no port, no socket file.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::time::Instant;
 
 use crate::apply::hello;
-use crate::support::{World, is_free};
+use crate::support::{Ran, Running, World, is_free, wait_for};
 
 /// Living processes of a world: every process of its networks carries its runtime directory in its
 /// environment, or its mark.
@@ -100,4 +101,47 @@ fn a_hundred_come_up_and_go_down() {
     let mark = world.dir().to_string_lossy().into_owned();
     world.ok(&["down"]);
     assert_eq!(left(&mark), Vec::<String>::new());
+}
+
+#[test]
+fn an_interrupted_up_leaves_nothing_behind_even_before_it_was_up() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: brief\nnodes:\n  \
+         never: {command: [sleep, '1000'], probe: {exec: ['false'], grace: 60s}}\n",
+    );
+    let mut up = Running::start(&mut world.zmqnet(&["up"]));
+    wait_for("the program to be started", || {
+        let ran = world.run(&["status", "-o", "json"]);
+        (ran.code == 0 && !ran.json()["nodes"][0]["pid"].is_null()).then_some(())
+    });
+    let pid = up.0.id().to_string();
+    Ran::of(world.command("kill").args(["-INT", &pid]));
+    let status = wait_for("the end of up", || up.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(left(&world.dir().to_string_lossy()), Vec::<String>::new());
+    assert_eq!(sockets(&world), Vec::<String>::new());
+}
+
+#[test]
+fn following_logs_ends_with_the_network_and_tells_the_time() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: talk\nnodes:\n  \
+         talk: {command: [sh, -c, 'while :; do echo word; sleep 0.05; done']}\n",
+    );
+    world.ok(&["apply"]);
+    let mut follow = Running::start(&mut world.zmqnet(&["logs", "-f", "-n", "0"]));
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let (time, said) = line.split_once(' ').unwrap();
+    assert_eq!((time.len(), said), ("00:00:00.000Z".len(), "talk | word\n"));
+    world.ok(&["down"]);
+    let drained = std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    let status = wait_for("the end of logs -f", || follow.0.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    drained.join().unwrap().unwrap();
 }

@@ -180,3 +180,17 @@ fn a_successor_restarts_what_runs_as_an_earlier_plan_said() {
     assert_eq!(pid(&world, "same"), Some(same), "the other one runs on");
     assert_eq!(pid(&world, "old"), Some(new));
 }
+
+#[test]
+fn a_network_whose_sockets_were_cleaned_away_is_still_taken_down() {
+    let world = World::new();
+    hello(&world);
+    world.ok(&["apply"]);
+    let (_, supervisor) = runners(&world);
+    std::fs::remove_dir_all(world.path("run/zmqnet")).unwrap();
+    world.ok(&["apply"]);
+    assert_ne!(runners(&world).1, supervisor);
+    world.ok(&["send", "-n", "alpha", "still there"]);
+    world.ok(&["down"]);
+    assert_eq!(world.run(&["status"]).code, 69);
+}

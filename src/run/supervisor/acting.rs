@@ -123,7 +123,8 @@ impl Supervisor {
 
     /// Runs until it is told to end.
     pub(super) async fn run(mut self) {
-        loop {
+        // Without its socket nobody can reach it; the keeper starts one that can be reached.
+        while self.layout.control_socket().exists() {
             self.settle();
             let wake = self.clock.instant(self.next_deadline());
             tokio::select! {
