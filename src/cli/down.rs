@@ -17,7 +17,7 @@ use super::ui;
 use crate::model::layout::Layout;
 use crate::run::keeper::client::KeeperError;
 use crate::run::keeper::launch::{self, Supervision};
-use crate::run::keeper::protocol::Remain;
+use crate::run::keeper::protocol::{RefusalKind, Remain};
 use crate::run::ledger;
 use crate::run::procfs::{self, Handle};
 
@@ -59,31 +59,35 @@ pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
             Err(_) => {}
         }
     }
-    let keeper = || {
-        launch::ensure(layout, Supervision::Supervised)
-            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))
-    };
+    end_keeper(layout)?;
+    forget(layout);
+    Ok(())
+}
+
+/// Ends keeper and supervisor. A keeper refuses while anything of its network lives: what does is
+/// killed, until nothing is left or the time is over.
+fn end_keeper(layout: &Layout) -> Result<(), Failure> {
     let lost = |error: KeeperError| Failure::new(Exit::Failed, error.to_string());
-    let mut connection = keeper()?;
     let deadline = Instant::now() + KILL_WAIT;
     loop {
-        let left = connection.remains(None).map_err(lost)?;
-        if left.is_empty() {
-            break;
+        let mut keeper = launch::ensure(layout, Supervision::Supervised)
+            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let pid = keeper.hello().pid;
+        let handle = procfs::stat(pid).and_then(|stat| Handle::open(pid, stat.start_time));
+        match keeper.ask_to_quit() {
+            Ok(()) | Err(KeeperError::Lost | KeeperError::NotRunning) => {
+                return await_end(layout, handle.as_ref(), deadline);
+            }
+            Err(KeeperError::Refused(refusal)) if refusal.kind == RefusalKind::Busy => {}
+            Err(error) => return Err(lost(error)),
         }
-        if Instant::now() >= deadline {
+        let left = keeper.remains(None).map_err(lost)?;
+        if !left.is_empty() && Instant::now() >= deadline {
             return Err(would_not_die(&left));
         }
         left.iter().for_each(kill);
         std::thread::sleep(LOOK_PAUSE);
     }
-    match connection.quit() {
-        Ok(()) | Err(KeeperError::Lost | KeeperError::NotRunning) => {}
-        Err(error) => return Err(lost(error)),
-    }
-    await_end(layout)?;
-    forget(layout);
-    Ok(())
 }
 
 fn stop_instances(layout: &Layout) -> Result<(), Failure> {
@@ -133,9 +137,11 @@ fn would_not_die(left: &[Remain]) -> Failure {
         .help("state D waits for the kernel, a disk most likely; `zmqnet down` again later")
 }
 
-/// Waits until keeper and supervisor have ended too.
-fn await_end(layout: &Layout) -> Result<(), Failure> {
-    let deadline = Instant::now() + KILL_WAIT;
+/// Waits until keeper and supervisor have ended too, and proves it. The keeper is the last to end.
+fn await_end(layout: &Layout, keeper: Option<&Handle>, deadline: Instant) -> Result<(), Failure> {
+    if let Some(keeper) = keeper {
+        keeper.await_end(deadline.saturating_duration_since(Instant::now()));
+    }
     while ledger::is_running(layout) {
         if Instant::now() >= deadline {
             return Err(Failure::new(

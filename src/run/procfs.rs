@@ -12,12 +12,19 @@ pub use sockets::{
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::tag::{TAG_ENV, Tag};
+
+/// What most files of a process fit into.
+const FILE_BYTES: usize = 4 * 1024;
+/// More than the kernel lets arguments and environment be together.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +63,16 @@ pub struct Seen {
 
 /// Reads `/proc/PID/stat`; absent when there is no such process.
 pub fn stat(pid: u32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    parse_stat(&read(&format!("/proc/{pid}/stat"))?)
+}
+
+/// Reads a file of the kernel, which has no size to be asked for: two reads as a rule. A scan reads
+/// two files for each process of the machine, and crashes wait for scans.
+fn read(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(FILE_BYTES);
+    let file = fs::File::open(path).ok()?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The name in a stat line may hold anything, parentheses and newlines too, so it ends at the last
@@ -85,7 +101,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
 
 /// The tag in a process's environment.
 pub fn tag(pid: u32) -> Option<Tag> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let environ = read(&format!("/proc/{pid}/environ"))?;
     environ
         .split(|byte| *byte == 0)
         .find_map(|entry| entry.strip_prefix(TAG_ENV.as_bytes())?.strip_prefix(b"="))
@@ -118,18 +134,23 @@ pub fn scan() -> BTreeMap<u32, Seen> {
 
 /// The direct children of a process. Cheap: the kernel keeps this list.
 pub fn children(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    tasks
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|text| {
-            text.split_ascii_whitespace()
-                .filter_map(|word| word.parse().ok())
-                .collect::<Vec<u32>>()
-        })
-        .collect()
+    listed_children(pid).unwrap_or_default()
+}
+
+/// The direct children of this process, zombies included; absent where the kernel keeps no such
+/// list. Complete while nobody waits for children meanwhile, so only for a process of one thread.
+pub fn own_children() -> Option<Vec<u32>> {
+    listed_children(std::process::id())
+}
+
+fn listed_children(pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let text = fs::read_to_string(task.path().join("children")).ok()?;
+        let words = text.split_ascii_whitespace();
+        found.extend(words.filter_map(|word| word.parse::<u32>().ok()));
+    }
+    Some(found)
 }
 
 /// A text that changes with each boot: start times of different boots do not compare.
@@ -174,6 +195,24 @@ impl Handle {
     /// The file that becomes readable when the process ends.
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// Waits until the process has ended, at most as long as is said.
+    pub fn await_end(&self, wait: Duration) {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: left.as_secs().cast_signed(),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut files = [PollFd::new(&self.fd, PollFlags::IN)];
+            match poll(&mut files, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                // Whoever waits looks anew in any case.
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Sends a signal; an error where the process ended or is not ours to signal.

@@ -25,8 +25,10 @@ use crate::model::endpoint::Endpoint;
 /// A handshake on one machine takes a third of a millisecond; one that takes longer than this is
 /// looked into with a plain connection.
 const HEDGE: Duration = Duration::from_millis(5);
-/// How long a patient dialler rests between attempts while nobody listens.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a patient dialler first rests between attempts while nobody listens, and at most. A
+/// supervisor that is being started listens after some ten milliseconds.
+const PATIENCE_MIN: Duration = Duration::from_millis(1);
+const PATIENCE_MAX: Duration = Duration::from_millis(20);
 
 /// Why a request got no reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,13 +191,24 @@ impl Dialler {
     /// Connects, and waits for somebody to listen as long as the deadline allows.
     pub async fn connect_patiently(&mut self, deadline: Instant) -> Result<(), DialError> {
         let mut known = None;
+        let mut pause = PATIENCE_MIN;
         loop {
-            match self.connect(deadline).await {
+            // A plain connection says at once that nobody listens, the library only in time.
+            let reached = match self.link {
+                Some(_) => Ok(Ok(())),
+                None => timeout_at(deadline, reach(&self.endpoint)).await,
+            };
+            let connected = match reached {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(())) | Err(_) => self.connect(deadline).await,
+            };
+            match connected {
                 Err(error @ (DialError::NobodyListens | DialError::Refused))
-                    if Instant::now() + PATIENCE < deadline =>
+                    if Instant::now() + pause < deadline =>
                 {
                     known = Some(error);
-                    sleep(PATIENCE).await;
+                    sleep(pause).await;
+                    pause = (pause * 5 / 4).min(PATIENCE_MAX);
                 }
                 // The last attempt may have been too short to find out what the others did.
                 Err(DialError::Unreachable(io::ErrorKind::TimedOut)) if known.is_some() => {
@@ -203,7 +216,11 @@ impl Dialler {
                     self.state = DialState::from(&error);
                     return Err(error);
                 }
-                result => return result,
+                Err(error) => {
+                    self.state = DialState::from(&error);
+                    return Err(error);
+                }
+                Ok(()) => return Ok(()),
             }
         }
     }

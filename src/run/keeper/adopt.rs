@@ -25,6 +25,8 @@ const WATCHED_MAX: usize = 512;
 pub(super) struct Adopted {
     pub(super) kids: Vec<(InstanceName, Kid)>,
     pub(super) supervisor: Option<Handle>,
+    /// Whether anything of an instance lived, adopted or not: it does not descend from us.
+    pub(super) has_heirs: bool,
 }
 
 /// One candidate for an instance.
@@ -44,7 +46,14 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
         Entries::default()
     });
     let leaders = leaders(&seen, &entries, network);
-    let mut adopted = Adopted::default();
+    let is_instance = |process: &Seen| {
+        let tag = process.tag.as_ref();
+        tag.is_some_and(|tag| tag.network == *network && !tag.is_runner())
+    };
+    let mut adopted = Adopted {
+        has_heirs: seen.values().any(is_instance),
+        ..Adopted::default()
+    };
     for (instance, leader) in leaders {
         let Some(handle) = Handle::open(leader.pid, leader.start_time) else {
             continue;
@@ -53,6 +62,7 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
             adopted.supervisor = Some(handle);
             continue;
         }
+        adopted.has_heirs = true;
         let started_at_ms = entries
             .get(&instance)
             .filter(|entry| entry.generation == leader.generation)

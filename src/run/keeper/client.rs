@@ -338,8 +338,9 @@ impl Blocking {
         remains(self.ask(Ask::Remains { instances })?)
     }
 
-    /// Ends the keeper and waits until it closed the connection, the last thing it does.
-    pub fn quit(mut self) -> Result<(), KeeperError> {
+    /// Ends the keeper and waits until it closed the connection, the last thing it does. Refused
+    /// while a process of the network lives; the connection is good for more then.
+    pub fn ask_to_quit(&mut self) -> Result<(), KeeperError> {
         self.ask(Ask::Quit)?;
         let mut rest = Vec::new();
         match (&mut self.stream).take(1024 * 1024).read_to_end(&mut rest) {

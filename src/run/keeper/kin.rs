@@ -26,10 +26,17 @@ pub(super) struct Relative {
 }
 
 impl Relative {
-    /// Sends it a signal, if it is still the process that was seen.
-    pub(super) fn signal(&self, signal: Signal) -> bool {
-        Handle::open(self.remain.pid, self.start_time)
-            .is_some_and(|handle| handle.signal(signal).is_ok())
+    /// Sends it a signal, and CONT after it where asked, if it is still the process that was seen.
+    pub(super) fn signal(&self, signal: Signal, resume: bool) -> bool {
+        let Some(handle) = Handle::open(self.remain.pid, self.start_time) else {
+            return false;
+        };
+        let is_sent = handle.signal(signal).is_ok();
+        if resume {
+            // A process that the signal ended needs none.
+            drop(handle.signal(Signal::CONT));
+        }
+        is_sent
     }
 
     /// Whether it belongs to an instance, in one life of it or in any.

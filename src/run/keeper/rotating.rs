@@ -81,6 +81,11 @@ impl Rotating {
         }
     }
 
+    /// Whether this process is a rotation.
+    pub(super) fn is_running(&self, pid: u32) -> bool {
+        self.running.contains_key(&pid)
+    }
+
     /// Takes note that a process ended, if it was a rotation.
     pub(super) fn ended(&mut self, pid: u32) {
         self.running.remove(&pid);

@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     pub(super) supervisor: Supervisor,
     pub(super) rotating: Rotating,
     pub(super) events: Vec<Event>,
+    /// Whether something of the network may live that does not descend from this keeper.
+    pub(super) has_heirs: bool,
     /// When adopted processes were last looked at.
     last_look: Instant,
 }
@@ -75,7 +77,11 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         clients: Vec::new(),
     };
     let network = NetworkId::of(&layout);
-    let Adopted { kids, supervisor } = adopt(&layout, &network);
+    let Adopted {
+        kids,
+        supervisor,
+        has_heirs,
+    } = adopt(&layout, &network);
     note(format_args!(
         "a keeper starts, pid {}, adopts {}",
         std::process::id(),
@@ -86,6 +92,7 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         rotating: Rotating::new(),
         children: Children::default(),
         events: Vec::new(),
+        has_heirs,
         last_look: Instant::now(),
         boot_id: procfs::boot_id(),
         network,

@@ -73,6 +73,8 @@ pub(super) struct Supervisor {
     pub(super) keeping: Keeping,
     pub(super) waiters: Vec<Waiter>,
     pub(super) tasks: JoinSet<()>,
+    /// Whether lives are being looked for: those found to end meanwhile cost one look together.
+    is_sweeping: bool,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     inbox: mpsc::Receiver<Outcome>,
     pub(super) probes: Arc<Semaphore>,
@@ -103,6 +105,7 @@ impl Supervisor {
             keeping: Keeping::new(records),
             waiters: Vec::new(),
             tasks: JoinSet::new(),
+            is_sweeping: false,
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
             save_at: None,
             layout,
@@ -232,6 +235,7 @@ impl Supervisor {
                 self.spawned(now, &name, generation, result);
             }
             Outcome::Swept(lives, Ok(remains)) => {
+                self.is_sweeping = false;
                 for (name, generation) in lives {
                     let of_it = |remain: &&Remain| remain.instance.as_ref() == Some(&name);
                     let left = remains
@@ -245,6 +249,7 @@ impl Supervisor {
             }
             Outcome::Swept(lives, Err(error)) => {
                 tracing::warn!(%error, "the keeper did not look for what is left");
+                self.is_sweeping = false;
                 self.network.todo.sweeps.extend(lives);
                 self.keeping.lost();
             }
@@ -335,7 +340,10 @@ impl Supervisor {
         let Some(keeper) = self.keeping.client() else {
             return;
         };
-        let todo = mem::take(&mut self.network.todo);
+        let mut todo = mem::take(&mut self.network.todo);
+        if self.is_sweeping {
+            self.network.todo.sweeps = mem::take(&mut todo.sweeps);
+        }
         if !todo.asks.is_empty() || !todo.kills.is_empty() {
             let sends = self.signals(&todo);
             let (keeper, outcomes) = (keeper.clone(), self.outcomes.clone());
@@ -357,6 +365,7 @@ impl Supervisor {
             });
         }
         if !todo.sweeps.is_empty() {
+            self.is_sweeping = true;
             let (keeper, outcomes) = (keeper.clone(), self.outcomes.clone());
             let lives = todo.sweeps;
             self.tasks.spawn(async move {

@@ -171,8 +171,12 @@ impl Supervisor {
     pub(super) fn answer_waiters(&mut self, now: Duration) {
         let waiters = std::mem::take(&mut self.waiters);
         for waiter in waiters {
-            let waited = self.waited(&waiter);
+            let mut waited = self.waited(&waiter);
             if waited.is_settled() || waiter.deadline <= now {
+                // Collected only now: this is looked at after everything that happens.
+                let is_new = |transition: &&Transition| transition.version > waiter.after;
+                let transitions = self.network.transitions.iter().filter(is_new);
+                waited.transitions = transitions.cloned().collect();
                 self.done(&waiter.reply, &waited);
             } else {
                 self.waiters.push(waiter);
@@ -180,6 +184,7 @@ impl Supervisor {
         }
     }
 
+    /// How many stand how, of those who are waited for.
     fn waited(&self, waiter: &Waiter) -> Waited {
         let network = &self.network;
         let mut waited = Waited {
@@ -198,8 +203,6 @@ impl Supervisor {
         }
         // Before the first list of the keeper nothing is known.
         waited.pending += usize::from(!self.keeping.has_list());
-        let is_new = |transition: &&Transition| transition.version > waiter.after;
-        waited.transitions = network.transitions.iter().filter(is_new).cloned().collect();
         waited
     }
 
