@@ -3,7 +3,7 @@
 //! Everything that takes time is a task that ends with one [`Outcome`] in the inbox. The inbox is
 //! bounded; a task that finds it full waits, so nothing is lost and nothing piles up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,9 @@ use crate::wire::hub::{Hub, HubEvent};
 
 /// The hub's name for the control socket.
 pub(super) const CONTROL: &str = "control";
+
+/// Processes that the keeper is asked for in one turn.
+const SPAWNS_A_TURN: usize = 8;
 
 /// What came of a task.
 #[derive(Debug)]
@@ -73,6 +76,9 @@ pub(super) struct Supervisor {
     pub(super) keeping: Keeping,
     pub(super) waiters: Vec<Waiter>,
     pub(super) tasks: JoinSet<()>,
+    /// Lives whose intent is written and that the keeper has not been asked for yet, a few each
+    /// turn: the first processes start while the files of the next ones are written.
+    pub(super) to_spawn: VecDeque<Life>,
     /// Whether lives are being looked for: those found to end meanwhile cost one look together.
     is_sweeping: bool,
     pub(super) outcomes: mpsc::Sender<Outcome>,
@@ -105,6 +111,7 @@ impl Supervisor {
             keeping: Keeping::new(records),
             waiters: Vec::new(),
             tasks: JoinSet::new(),
+            to_spawn: VecDeque::new(),
             is_sweeping: false,
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
             save_at: None,
@@ -129,7 +136,13 @@ impl Supervisor {
         // Without its socket nobody can reach it; the keeper starts one that can be reached.
         while self.layout.control_socket().exists() {
             self.settle();
-            let wake = self.clock.instant(self.next_deadline());
+            let is_in_a_hurry = !self.to_spawn.is_empty() && self.keeping.is_live();
+            let wake = match is_in_a_hurry {
+                true => tokio::time::Instant::now(),
+                false => self.clock.instant(self.next_deadline()),
+            };
+            // Lets what was just asked for go out.
+            tokio::task::yield_now().await;
             tokio::select! {
                 // Cancel safe: a message stays in the channel.
                 Some(outcome) = self.inbox.recv() => self.take(outcome),
@@ -376,7 +389,11 @@ impl Supervisor {
         }
         // The intent is on disk before the process is.
         self.intend(&todo.spawns);
-        for life in todo.spawns {
+        self.to_spawn.extend(todo.spawns);
+        for _ in 0..SPAWNS_A_TURN {
+            let Some(life) = self.to_spawn.pop_front() else {
+                break;
+            };
             self.spawn(keeper.clone(), life);
         }
     }

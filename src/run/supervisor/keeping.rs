@@ -99,6 +99,11 @@ impl Keeping {
         }
     }
 
+    /// Whether the keeper is there.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.link, Link::Live { .. })
+    }
+
     /// Whether it is known what runs.
     pub(super) fn has_list(&self) -> bool {
         self.records.is_none()
@@ -214,6 +219,8 @@ impl Supervisor {
     pub(super) fn kept(&mut self, news: News) {
         match news {
             News::Live(children) => {
+                // What was not asked of an earlier keeper is found to be missing below.
+                self.to_spawn.clear();
                 match self.keeping.records.take() {
                     Some(records) => self.resume(&children, &records),
                     None => self.compare(&children),

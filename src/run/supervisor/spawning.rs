@@ -125,18 +125,27 @@ impl Ground<'_> {
 /// Writes what an instance is told.
 pub(super) fn tell(path: &Path, document: &impl Serialize) -> Result<(), SpawnFault> {
     let text = serde_json::to_vec(document).expect("plans have only text keys");
-    write_private(path, &text).map_err(|error| SpawnFault::Told {
+    let told = match fs::read(path) {
+        Ok(present) if present == text => Ok(()),
+        Ok(_) => write_private(path, &text),
+        // Nobody reads it yet; a new file and a rename for each instance are felt with hundreds.
+        Err(_) => private(path).and_then(|mut file| io::Write::write_all(&mut file, &text)),
+    };
+    told.map_err(|error| SpawnFault::Told {
         path: path.to_owned(),
         error,
     })
 }
 
+fn private(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
+
 /// Writes a file that only our user reads; a reader sees the old text or the new one, whole.
 pub(super) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&fresh)?;
-    io::Write::write_all(&mut file, text)?;
+    io::Write::write_all(&mut private(&fresh)?, text)?;
     fs::rename(&fresh, path)
 }
