@@ -93,5 +93,5 @@ pub(super) fn follow(
         }
         follower.wait();
     }
-    Ok(Exit::Done)
+    Ok(interrupts.exit().unwrap_or(Exit::Done))
 }

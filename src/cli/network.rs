@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::run::control::{Control, ControlError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::{ledger, paths};
+use crate::wire::dial::DialError;
 
 /// How often a command turns to the next supervisor when one is lost on the way.
 const TRIES: u32 = 5;
@@ -23,6 +24,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const START_WAIT: Duration = Duration::from_secs(10);
 /// How long it is waited for before it is made sure again that somebody starts it.
 const LOOK_WAIT: Duration = Duration::from_secs(1);
+
+/// How often it may let itself be dialled without a word before it is replaced: a stopped one, or one
+/// that is stuck. That costs nothing but its connections.
+const SILENCES_MAX: u32 = 3;
 
 /// A network some process of which lives.
 #[derive(Debug, Clone)]
@@ -143,12 +148,19 @@ pub(super) fn converse<T>(
 /// Makes sure that a network's keeper and supervisor live, and connects to the supervisor.
 pub(super) fn reach(layout: &Layout) -> Result<Control, Failure> {
     let deadline = Instant::now() + START_WAIT;
+    let mut patience = SILENCES_MAX;
     loop {
         launch::ensure(layout, Supervision::Supervised)
             .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         match Control::connect(layout, LOOK_WAIT) {
             // Whoever was to start it may have been killed meanwhile.
-            Err(ControlError::Dial(_)) if Instant::now() < deadline => {}
+            Err(ControlError::Dial(error)) if Instant::now() < deadline => {
+                patience -= u32::from(error == DialError::NoHandshake && patience > 0);
+                if patience == 0 {
+                    launch::replace_supervisor(layout);
+                    patience = SILENCES_MAX;
+                }
+            }
             connected => return connected.map_err(control_failure),
         }
     }

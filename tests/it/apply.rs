@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::TcpListener;
 
-use crate::support::{Running, World, ports, wait_for};
+use crate::support::{Running, World, ports, python, wait_for};
 
 /// The pid of an instance, as `status` tells it.
 pub(crate) fn pid(world: &World, name: &str) -> Option<u64> {
@@ -295,4 +295,36 @@ fn pipes_and_dumb_terminals_get_plain_lines_and_no_panic() {
         .read_to_string(&mut stderr)
         .unwrap();
     assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[test]
+fn why_tells_of_a_program_that_listens_and_never_answers() {
+    let world = World::new();
+    let first = ports(10);
+    let listens = "import os, socket, time\n\
+         port = int(os.environ['ZMQNET_TASKS_ENDPOINT'].split(':')[2])\n\
+         s = socket.create_server(('127.0.0.1', port))\n\
+         time.sleep(1000)\n";
+    let dials = "import os, time, zmq\n\
+         s = zmq.Context().socket(zmq.REQ)\n\
+         s.connect(os.environ['ZMQNET_TASKS_ENDPOINT'])\n\
+         time.sleep(1000)\n";
+    world.write("listens.py", listens);
+    world.write("dials.py", dials);
+    let python = python().display();
+    world.write(
+        "topology.yaml",
+        &format!(
+            "zmqnet: 1\nname: mute\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+             s: {{command: ['{python}', listens.py]}}\n  c: {{command: ['{python}', dials.py]}}\n\
+             links:\n  tasks: {{pattern: request, from: c, to: s}}\n",
+            first + 9
+        ),
+    );
+    world.ok(&["apply"]);
+    wait_for("the reason", || {
+        let why = world.ok(&["why", "tasks"]).stdout;
+        why.contains("no handshake").then_some(())
+    });
+    assert_eq!(world.run(&["status", "--check"]).code, 5);
 }

@@ -194,3 +194,23 @@ fn a_network_whose_sockets_were_cleaned_away_is_still_taken_down() {
     world.ok(&["down"]);
     assert_eq!(world.run(&["status"]).code, 69);
 }
+
+#[test]
+fn a_stopped_supervisor_or_keeper_is_replaced_by_the_next_command() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: stuck\nnodes:\n  a: {command: [sleep, '1000']}\n",
+    );
+    world.ok(&["apply"]);
+    let before = pid(&world, "a");
+    let (_, supervisor) = runners(&world);
+    kill(&world, "-STOP", supervisor);
+    assert_eq!(pid(&world, "a"), before);
+    let (keeper, next) = runners(&world);
+    assert_ne!(next, supervisor);
+    kill(&world, "-STOP", keeper);
+    kill(&world, "-STOP", next);
+    world.ok(&["down"]);
+    assert_eq!(world.run(&["status"]).code, 69);
+}

@@ -29,7 +29,7 @@ use super::{note, serve};
 use crate::model::layout::Layout;
 use crate::run::paths::{self, PathsError};
 use crate::run::procfs::{self, Handle};
-use crate::run::tag::{KEEPER, NetworkId, TAG_ENV, Tag};
+use crate::run::tag::{KEEPER, NetworkId, SUPERVISOR, TAG_ENV, Tag};
 
 /// The hidden entry point of a keeper: `__keeper STATE_DIR [--alone]`.
 pub const KEEPER_ENTRY: &str = "__keeper";
@@ -157,6 +157,21 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
     };
     let stream = UnixStream::connect(&socket).map_err(|e| broken(e.into()))?;
     Blocking::greet(stream, layout).map_err(broken)
+}
+
+/// Ends a supervisor that lives without answering, if it is proven to be this network's: its keeper
+/// starts another one, and nothing else is touched.
+pub fn replace_supervisor(layout: &Layout) {
+    let network = NetworkId::of(layout);
+    for (pid, seen) in procfs::scan() {
+        let is_it = |tag: &Tag| tag.network == network && tag.instance.as_str() == SUPERVISOR;
+        if seen.tag.as_ref().is_some_and(is_it)
+            && let Some(handle) = Handle::open(pid, seen.stat.start_time)
+        {
+            // It may have ended by itself meanwhile.
+            drop(handle.signal(Signal::KILL));
+        }
+    }
 }
 
 /// Takes the lock that a keeper holds while it lives, which proves that none does. One that lives

@@ -63,8 +63,10 @@ pub struct Connection {
     pub local: Local,
     /// The far end.
     pub remote: Remote,
-    /// The number by which processes hold the near end.
+    /// The number by which processes hold the near end; 0 while nobody has accepted it.
     pub inode: u64,
+    /// Bytes that have come and were not read.
+    pub unread: u32,
 }
 
 /// Every established TCP connection, with the number by which it is held.
@@ -77,6 +79,7 @@ pub fn connections_tcp() -> Vec<Connection> {
             local: row.local,
             remote: row.remote,
             inode: row.inode,
+            unread: row.unread,
         }));
     }
     found
@@ -175,6 +178,7 @@ struct Row<'a> {
     remote: SocketAddr,
     state: &'a str,
     inode: u64,
+    unread: u32,
 }
 
 fn rows(text: &str) -> impl Iterator<Item = Row<'_>> {
@@ -187,12 +191,15 @@ fn row(line: &str) -> Option<Row<'_>> {
     let local = address(fields.nth(1)?)?;
     let remote = address(fields.next()?)?;
     let state = fields.next()?;
-    let inode = fields.nth(5)?.parse().ok()?;
+    let (_, unread) = fields.next()?.split_once(':')?;
+    let unread = u32::from_str_radix(unread, 16).ok()?;
+    let inode = fields.nth(4)?.parse().ok()?;
     Some(Row {
         local,
         remote,
         state,
         inode,
+        unread,
     })
 }
 

@@ -3,8 +3,9 @@
 //! Our own roles say what they dial and who dialled them; of programs only the kernel can be asked:
 //! who listens at an endpoint, and which processes hold a connection to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -23,6 +24,8 @@ struct Sight {
     owners: BTreeMap<u64, InstanceName>,
     listening: Vec<Listening>,
     connections: Vec<Connection>,
+    /// Connections whose listening end lets the dialler's greeting lie.
+    unheard: BTreeSet<(SocketAddr, SocketAddr)>,
     listening_unix: BTreeMap<std::path::PathBuf, u64>,
     accepted_unix: BTreeMap<std::path::PathBuf, usize>,
 }
@@ -39,14 +42,36 @@ impl Sight {
                 owners.insert(inode, tag.instance.clone());
             }
         }
+        let connections = procfs::connections_tcp();
+        let mut unheard = unheard(&connections);
+        if !unheard.is_empty() {
+            // One that is just being accepted or read is no longer so a moment later.
+            std::thread::sleep(GREETING_WAIT);
+            let still = self::unheard(&procfs::connections_tcp());
+            unheard.retain(|ends| still.contains(ends));
+        }
         Self {
             owners,
             listening: procfs::listening_tcp(),
-            connections: procfs::connections_tcp(),
+            connections,
+            unheard,
             listening_unix: procfs::listening_unix(),
             accepted_unix: procfs::accepted_unix(),
         }
     }
+}
+
+/// Between two looks at a greeting that nobody has read.
+const GREETING_WAIT: Duration = Duration::from_millis(50);
+/// What a dialler says first and then waits: the signature of ZMTP.
+const SIGNATURE_BYTES: u32 = 10;
+
+/// The connections, listening end first, on which nothing but a greeting has come, and lies unread.
+fn unheard(connections: &[Connection]) -> BTreeSet<(SocketAddr, SocketAddr)> {
+    let lies =
+        |end: &&Connection| end.unread == SIGNATURE_BYTES || (end.inode == 0 && end.unread > 0);
+    let ends = connections.iter().filter(lies);
+    ends.map(|end| (end.local, end.remote)).collect()
 }
 
 /// What was found out about a wire.
@@ -170,7 +195,7 @@ fn over_tcp(wire: &Wire, sight: &Sight) -> Found {
             reason: Some("a host name cannot be compared with the kernel's tables".to_owned()),
         };
     };
-    let is_connected = sight.connections.iter().any(|connection| {
+    let connection = sight.connections.iter().find(|connection| {
         connection.remote == address && sight.owners.get(&connection.inode) == Some(&wire.dialler)
     });
     let listeners: Vec<&Listening> = sight
@@ -195,12 +220,14 @@ fn over_tcp(wire: &Wire, sight: &Sight) -> Found {
         };
         return down(format!("{holder} on {}, not {expected}", wire.endpoint));
     }
-    if is_connected {
-        connected(Some(
+    match connection {
+        Some(near) if sight.unheard.contains(&(near.remote, near.local)) => down(format!(
+            "no handshake: {expected} does not read what is sent"
+        )),
+        Some(_) => connected(Some(
             "a TCP connection is there; its handshake is not seen from outside",
-        ))
-    } else {
-        down("never dialled")
+        )),
+        None => down("never dialled"),
     }
 }
 
