@@ -27,14 +27,16 @@ impl Args {
             .and_then(|mut file| file.write_all(TEMPLATE.as_bytes()));
         match written {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => {
                 let message = format!("`{shown}` is there already and was left as it is");
                 return Err(Failure::new(Exit::Failed, message)
                     .help("name another directory: `zmqnet init DIR`"));
             }
             Err(error) => {
                 let message = format!("cannot write `{shown}`: {error}");
-                return Err(Failure::new(Exit::File, message));
+                return Err(
+                    Failure::new(Exit::File, message).help("name a directory: `zmqnet init DIR`")
+                );
             }
         }
         ui::data(&shown);

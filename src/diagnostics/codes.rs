@@ -70,6 +70,8 @@ pub const NAME_CLASH: &str = "ZN0302";
 pub const ENVIRONMENT_CLASH: &str = "ZN0303";
 /// A file that cannot be included.
 pub const INCLUDE: &str = "ZN0304";
+/// A node that one list names twice.
+pub const NAMED_TWICE: &str = "ZN0305";
 /// A kind that may not stand on this side of a pattern.
 pub const WRONG_SIDE: &str = "ZN0401";
 /// Socket types that do not go together.
@@ -254,6 +256,11 @@ pub const CODES: &[Code] = &[
         code: INCLUDE,
         title: "a file that cannot be included",
         text: "It cannot be read, or it includes itself. Paths are relative to the file they are written in.",
+    },
+    Code {
+        code: NAMED_TWICE,
+        title: "a list names a node twice",
+        text: "`from: [a, a]` would make two connections where one is meant. For more of a node, write `replicas`.",
     },
     Code {
         code: WRONG_SIDE,

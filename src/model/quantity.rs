@@ -372,7 +372,7 @@ quantities! {
     Percent, r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", "a percentage from `0%` to `100%`";
     CountRange, r"^[0-9]+\.\.[0-9]+$", "a range of counts such as `2..8`";
     PortRange, r"^[1-9][0-9]{0,4}\.\.[1-9][0-9]{0,4}$", "a range of ports such as `7000..7999`";
-    DurationRange, r"^[0-9.a-z]*[0-9a-z]\.\.[0-9][0-9.a-z]*$", "a range of durations such as `200ms..30s`";
+    DurationRange, r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)\.\.(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$", "a range of durations such as `200ms..30s`";
     Rate, r"^[0-9]+/([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+$", "a rate such as `5/1m`";
 }
 

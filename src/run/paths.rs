@@ -57,7 +57,11 @@ impl fmt::Display for PathsError {
             ),
             Self::Name { name } => write!(f, "`{name}` cannot be the name of a network"),
             Self::Directory { path, error } => {
-                write!(f, "cannot use the directory `{}`: {error}", path.display())
+                write!(
+                    f,
+                    "cannot use the directory `{}`: {error} (`XDG_STATE_HOME` and `XDG_RUNTIME_DIR` name others)",
+                    path.display()
+                )
             }
             Self::NotOurs { path, owner } => write!(
                 f,

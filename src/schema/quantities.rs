@@ -36,9 +36,13 @@ pub(super) fn is_valid(schema: &Value, text: &str) -> bool {
 /// Why a text of the right form is no value.
 pub(super) fn why(schema: &Value, text: &str) -> Option<String> {
     let expected = schema["x-expected"].as_str()?;
-    let is_range = expected.starts_with("a range");
+    let is_end = match expected {
+        DurationRange::EXPECTED => reads::<Duration>,
+        CountRange::EXPECTED | PortRange::EXPECTED => reads::<u64>,
+        _ => return None,
+    };
     let (low, high) = text.split_once("..")?;
-    (is_range && !low.is_empty() && !high.is_empty())
+    (is_end(low) && is_end(high))
         .then(|| "the smaller end comes first, and both ends are in bounds".to_owned())
 }
 

@@ -302,6 +302,9 @@ fn init_writes_what_check_accepts_and_never_over_it() {
     let again = world.run(&["init", "new"]);
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("left as it is"), "{}", again.stderr);
+    let file = world.run(&["init", "new/topology.yaml"]);
+    assert_eq!(file.code, 66);
+    assert!(file.stderr.contains("cannot write"), "{}", file.stderr);
 }
 
 #[test]

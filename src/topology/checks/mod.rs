@@ -24,6 +24,7 @@ mod stands;
 mod taken;
 mod topics;
 mod transport;
+mod twice;
 mod via;
 mod written_ports;
 
@@ -37,6 +38,7 @@ pub type Check = fn(&Topology, &mut Vec<Diagnostic>);
 /// Every rule about the manifest alone.
 pub const CHECKS: &[Check] = &[
     references::check,
+    twice::check,
     instance_names::check,
     environment::check,
     stands::check,
