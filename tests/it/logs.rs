@@ -72,3 +72,33 @@ fn following_gives_whole_lines_as_they_come() {
     following.0.kill().unwrap();
     wait_for("its end", || following.0.try_wait().unwrap());
 }
+
+#[test]
+fn however_fast_a_program_writes_no_archive_is_larger_than_the_size() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: flood\ndefaults: {logs: {size: 100KiB, keep: 3}}\nnodes:\n  \
+         loud: {command: [sh, -c, 'seq 1 400000; exec sleep 1000']}\n",
+    );
+    world.ok(&["apply"]);
+    let logs = world.path("state/zmqnet/flood/logs");
+    let archives = || -> Vec<u64> {
+        let entries = fs::read_dir(&logs).unwrap().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().contains("loud.log."))
+            .map(|entry| entry.metadata().unwrap().len())
+            .collect()
+    };
+    let found = wait_for("three archives", || {
+        Some(archives()).filter(|found| found.len() == 3)
+    });
+    assert!(
+        found.iter().all(|length| *length <= 100 * 1024),
+        "{found:?}"
+    );
+    wait_for("the last line", || {
+        let last = world.ok(&["logs", "loud", "-n", "1"]).stdout;
+        last.ends_with("| 400000\n").then_some(())
+    });
+}

@@ -23,6 +23,8 @@ pub const ROTATE_ENTRY: &str = "__rotate";
 
 /// How far back the last line's start is looked for; a longer line is cut.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// The most archives that one rotation makes; the next one goes on.
+const PIECES_MAX: u32 = 1_000;
 /// Bytes read at a time.
 const BLOCK_BYTES: u64 = 64 * 1024;
 
@@ -74,8 +76,19 @@ pub fn rotate(log: &Path, size_bytes: u64, keep: u32) -> Result<Rotated, RotateE
         Err(TryLockError::WouldBlock) => return Ok(Rotated::Busy),
         Err(TryLockError::Error(error)) => return Err(wrap(error)),
     }
-    let rotated = moved(log, &file, size_bytes).map_err(wrap)?;
-    prune(log, keep).map_err(wrap)?;
+    let mut rotated = Rotated::Nothing;
+    for _ in 0..PIECES_MAX {
+        let moved = moved(log, &file, size_bytes).map_err(wrap)?;
+        prune(log, keep).map_err(wrap)?;
+        // What was cut short holds nothing more.
+        let is_last = !matches!(moved, Rotated::Moved(_));
+        if moved != Rotated::Nothing {
+            rotated = moved;
+        }
+        if is_last {
+            break;
+        }
+    }
     Ok(rotated)
 }
 
@@ -90,7 +103,15 @@ fn moved(log: &Path, file: &File, size_bytes: u64) -> io::Result<Rotated> {
     if length.saturating_sub(start) <= size_bytes {
         return Ok(Rotated::Nothing);
     }
-    let Some(end) = line_end(file, start, length)? else {
+    // An archive is no larger than the size, however much a fast program wrote since the last look:
+    // so many of this size are what a log may take on disk.
+    let piece = match size_bytes {
+        0 => length,
+        size => start.saturating_add(size).min(length),
+    };
+    let whole = line_end(file, start, piece)?;
+    let Some(end) = whole.map_or_else(|| line_end(file, start, length), |end| Ok(Some(end)))?
+    else {
         return Ok(Rotated::Nothing);
     };
     let archive = Archive { epoch, start, end };
