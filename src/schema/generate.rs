@@ -98,6 +98,7 @@ fn name_keys(schema: &mut Value) {
     name(replicas);
     branches::a_name(&mut replicas["items"]);
     replicas["items"]["type"] = json!("string");
+    replicas["minProperties"] = json!(1);
     replicas["allOf"] = json!([{
         "if": {"required": ["import"]},
         "then": {"maxProperties": 1},

@@ -177,6 +177,10 @@ fn merge(variants: Vec<Object>) -> Object {
     }
     let mut merged = Object::new();
     let mut types: Vec<Value> = Vec::new();
+    // What one form of a mapping can do without, the choice cannot ask for.
+    let is_object = |v: &&Object| v.get("type") == Some(&json!("object"));
+    let must = |v: &Object| v.contains_key("required");
+    let is_required = variants.iter().filter(is_object).all(must);
     for mut variant in variants {
         variant.shift_remove("description");
         let ty = variant.shift_remove("type").unwrap_or_default();
@@ -198,6 +202,9 @@ fn merge(variants: Vec<Object>) -> Object {
             };
             merged.insert(key, united);
         }
+    }
+    if !is_required {
+        merged.shift_remove("required");
     }
     let ty = match types.as_slice() {
         [only] => only.clone(),
