@@ -328,3 +328,38 @@ fn why_tells_of_a_program_that_listens_and_never_answers() {
     });
     assert_eq!(world.run(&["status", "--check"]).code, 5);
 }
+
+#[test]
+fn a_program_whose_port_was_lost_meanwhile_fails_at_once_and_says_to_whom() {
+    let world = World::new();
+    let port = ports(10);
+    let script = "import os, time, zmq\n\
+         s = zmq.Context().socket(zmq.REP)\n\
+         s.bind(os.environ['ZMQNET_TASKS_ENDPOINT'])\n\
+         time.sleep(1000)\n";
+    world.write("binds.py", script);
+    world.write(
+        "topology.yaml",
+        &format!(
+            "zmqnet: 1\nname: robbed\nnodes:\n  \
+             s: {{command: ['{}', binds.py], port: {port}, run: manual}}\n  \
+             c: {{command: [sleep, '1000']}}\n\
+             links:\n  tasks: {{pattern: request, from: c, to: s}}\n",
+            python().display()
+        ),
+    );
+    world.ok(&["apply"]);
+    let thief = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let failed = world.run(&["start", "s"]);
+    assert_eq!(failed.code, 1, "{failed:?}");
+    let pid = format!("process {}", std::process::id());
+    assert!(
+        failed.stderr.contains(&pid) && failed.stderr.contains("topology.yaml:4"),
+        "{failed:?}"
+    );
+    let s = node(&world, "s");
+    assert_eq!((&s["state"], &s["restarts"]), (&"failed".into(), &0.into()));
+    assert_eq!(node(&world, "c")["state"], "ready");
+    drop(thief);
+    world.ok(&["start", "s"]);
+}

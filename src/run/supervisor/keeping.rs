@@ -23,6 +23,7 @@ use crate::run::keeper::protocol::{
 use crate::run::ledger::Record;
 use crate::run::node::BIND_EXIT;
 use crate::run::procfs;
+use crate::run::tag::NetworkId;
 
 /// The first pause before a lost keeper is looked for, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
@@ -267,22 +268,36 @@ impl Supervisor {
         self.network.step(self.clock.now(), name, event);
     }
 
-    /// Which port a role could not bind and who holds it, where that is how it ended.
+    /// Which port an instance could not bind and who holds it, where that is how it ended. A role
+    /// says so by its exit code; of a program that failed it is so where a stranger has its port.
     fn unbindable(&self, name: &InstanceName, end: End) -> Option<String> {
         let instance = &self.network.members.get(name)?.instance;
         let is_role = matches!(instance.process.as_ref()?.exec, Exec::Role(_));
-        if !is_role || end != End::Code(i32::from(BIND_EXIT)) {
+        let may_be = match end {
+            End::Code(code) if is_role => code == i32::from(BIND_EXIT),
+            End::Code(code) => code != 0 && !instance.ports.is_empty(),
+            End::Signal(_) | End::Unknown => false,
+        };
+        if !may_be {
             return None;
         }
+        let network = NetworkId::of(&self.layout);
+        let is_own = |pid| {
+            procfs::tag(pid).is_some_and(|tag| tag.network == network && tag.instance == *name)
+        };
         let listening = procfs::listening_tcp();
         let taken = instance.ports.iter().find_map(|port| {
             let text = port.bind.to_string();
             let wanted = text.strip_prefix("tcp://")?.parse().ok()?;
-            let holder = listening.iter().find(|at| at.covers(wanted))?;
-            Some((port, procfs::holder(holder.inode)))
+            let at = listening.iter().find(|at| at.covers(wanted))?;
+            let holder = procfs::holder(at.inode);
+            // What is left of its own life is ended before the next one.
+            let is_left = holder.as_ref().is_some_and(|(pid, _)| is_own(*pid));
+            (is_role || !is_left).then_some((port, holder))
         });
         let Some((port, holder)) = taken else {
-            return Some("cannot bind one of its endpoints; its log says which".to_owned());
+            let unknown = "cannot bind one of its endpoints; its log says which";
+            return is_role.then(|| unknown.to_owned());
         };
         let holder = match holder {
             Some((pid, program)) => format!("process {pid} ({program})"),
