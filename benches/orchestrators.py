@@ -2,7 +2,7 @@
   gcc -O2 benches/kid.c -o PEERS_DIR/kid; PEERS_DIR/venv has psutil, honcho, supervisor; PEERS_DIR/npm has pm2; s6 and runit from the system
   PEERS_DIR=... ZMQNET=target/release/zmqnet python3 benches/orchestrators.py TOOL[,TOOL..] N[,N..] REPS
 Ready = every child has bound its TCP port and told us so by unix datagram (no polling). up_s counts from exec of the tool.
-restart_ms = SIGKILL one child -> its replacement says ready (10 random children, one at a time, min uptime SETTLE s).
+restart_ms = SIGKILL one child -> its replacement says ready (7 random children, one at a time, min uptime 1.1 s; first round).
 down_s = stop signal/command -> tool gone and every child gone. mem = PSS+RSS of the tool's own processes (children excluded).
 To add a tool: write a function (dir, n, kidcmd(i)) -> dict(cmd=[..], stop=callable or signal, env={})."""
 import os, sys, time, socket, signal, subprocess as sp, shutil, random, statistics as st, json, psutil
@@ -65,7 +65,7 @@ def one(name, n, full):
         r["rss_mb"] = sum(x.memory_info().rss for x in ps)/1e6; r["pss_mb"] = sum(x.memory_full_info().pss for x in ps)/1e6
         if full:
             cpu = lambda: sum(sum(x.cpu_times()[:2]) for x in ps if x.is_running())
-            c0 = cpu(); time.sleep(10); r["idle_cpu_pct"] = (cpu()-c0)*10
+            c0 = cpu(); time.sleep(5); r["idle_cpu_pct"] = (cpu()-c0)*20
             if o.get("restart", True):
                 L = []
                 for i in random.sample(sorted(seen), 7):
@@ -84,8 +84,15 @@ def one(name, n, full):
     for x in left: os.kill(x, 9)
     s.close(); return r
 if __name__ == "__main__":
-    for name in sys.argv[1].split(","):
-        for n in map(int, sys.argv[2].split(",")):
-            R = [one(name, n, n == 100 and i == 0) for i in range(int(sys.argv[3]))]
-            m = {k: (round(st.median([x[k] for x in R if k in x]), 4) if not isinstance(R[0].get(k, 0), str) else R[0].get(k)) for k in sorted({k for x in R for k in x if k != "err"}, key=list(R[0]).index if len(R) == 1 else str)}
-            m["errs"] = [x["err"] for x in R if "err" in x]; print(json.dumps(m), flush=True)
+    # Round after round, one tool after the other, so that whoever else uses the machine hits all alike.
+    names, sizes, rounds = sys.argv[1].split(","), [int(n) for n in sys.argv[2].split(",")], int(sys.argv[3])
+    R = {}
+    for i in range(rounds):
+        for n in sizes:
+            for name in names:
+                r = one(name, n, i == 0 and (n == 100 or name == "zmqnet")); R.setdefault((n, name), []).append(r)
+                print(json.dumps({**r, "load": os.getloadavg()[0]}), file=sys.stderr, flush=True)
+    for (n, name), rs in sorted(R.items()):
+        keys = dict.fromkeys(k for x in rs for k in x if k not in ("err", "tool", "n"))
+        m = {k: round(st.median([x[k] for x in rs if k in x]), 4) for k in keys}
+        print(json.dumps({"tool": name, "n": n, **m, "errs": [x["err"] for x in rs if "err" in x]}), flush=True)
