@@ -11,6 +11,7 @@ use crate::compile;
 use crate::compile::{Entry, Inputs, Machine};
 use crate::diagnostics::render;
 use crate::diagnostics::sources::Sources;
+use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{Diagnostic, has_errors};
 use crate::manifest::peers::{self, Member};
 use crate::model::endpoint::Endpoint;
@@ -33,6 +34,9 @@ use super::ui;
 
 /// How long a foreground replica waits for a silent peer, as a planned one does.
 const BROADCAST_MS: u64 = 1_000;
+
+/// More names than this are not listed to who misspelt one.
+const NAMED_MAX: usize = 8;
 
 /// The options that name a replica.
 #[derive(Debug, clap::Args)]
@@ -79,11 +83,24 @@ impl TargetArgs {
     }
 }
 
-fn unknown(name: &str) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        format!("could not find a peer named '{name}'"),
-    )
+/// What ZMQ Net says of a name that leads nowhere, and the names that lead somewhere.
+fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Failure {
+    let message = format!("could not find a peer named '{name}'");
+    let failure = Failure::new(Exit::Failed, message);
+    let few: Vec<&str> = known.clone().take(NAMED_MAX + 1).collect();
+    match did_you_mean(name, known) {
+        Some(help) => failure.help(help),
+        None if (1..=NAMED_MAX).contains(&few.len()) => {
+            failure.help(format!("there are `{}`", few.join("`, `")))
+        }
+        None => failure,
+    }
+}
+
+/// The names of those that can be talked to.
+fn names(plan: &Plan) -> impl Iterator<Item = &str> + Clone {
+    let listening = plan.instances.iter().filter(|i| !i.ports.is_empty());
+    listening.map(|instance| instance.name.as_str())
 }
 
 /// The endpoint of a node: among running networks, else in the manifest.
@@ -93,17 +110,22 @@ fn endpoint(env: &SeedEnv, global: &Global, name: &str) -> Result<Endpoint, Fail
     let from_env = || env.get("ZMQNET_FILE").or_else(|| env.get("PEERS_PATH"));
     let named = written_path.or_else(|| from_env().map(PathBuf::from));
     let manifest = named.as_ref().and_then(|path| path.canonicalize().ok());
-    let mut found: Vec<(String, Endpoint)> = running(global.topology.as_deref())?
-        .into_iter()
-        .filter(|plan| named.is_none() || manifest.as_ref() == Some(&plan.manifest))
+    let mut plans = running(global.topology.as_deref())?;
+    plans.retain(|plan| named.is_none() || manifest.as_ref() == Some(&plan.manifest));
+    let mut found: Vec<(String, Endpoint)> = plans
+        .iter()
         .filter_map(|plan| {
             let endpoint = address(plan.instance(name)?)?;
             Some((plan.topology.as_str().to_owned(), endpoint))
         })
         .collect();
     match found.len() {
-        0 if global.topology.is_some() => Err(unknown(name)),
-        0 => written(env, global, name),
+        0 if global.topology.is_some() => Err(unknown(name, plans.iter().flat_map(names))),
+        0 => match manifest_file::find(None, global, env) {
+            // Where something runs, the name is what is wrong, not that there is no manifest.
+            Err(_) if !plans.is_empty() => Err(unknown(name, plans.iter().flat_map(names))),
+            found => written(env, &found?, name),
+        },
         1 => Ok(found.remove(0).1),
         _ => {
             let names: Vec<String> = found.into_iter().map(|(topology, _)| topology).collect();
@@ -213,17 +235,17 @@ fn wrong(found: &[Diagnostic], sources: &Sources) -> Failure {
 }
 
 /// Where a node of the manifest listens.
-fn written(env: &Environment, global: &Global, name: &str) -> Result<Endpoint, Failure> {
-    match read(env, &manifest_file::find(None, global, env)?)? {
+fn written(env: &Environment, file: &Path, name: &str) -> Result<Endpoint, Failure> {
+    match read(env, file)? {
         Written::Peers(members) => members
-            .into_iter()
+            .iter()
             .find(|member| member.name == name)
-            .map(|member| Endpoint::tcp(member.address, member.port))
-            .ok_or_else(|| unknown(name)),
+            .map(|member| Endpoint::tcp(member.address.clone(), member.port))
+            .ok_or_else(|| unknown(name, members.iter().map(|member| member.name.as_str()))),
         Written::Planned(plan) => plan
             .instance(name)
             .and_then(address)
-            .ok_or_else(|| unknown(name)),
+            .ok_or_else(|| unknown(name, names(&plan))),
     }
 }
 
@@ -242,7 +264,9 @@ pub(super) fn replica(
         Written::Planned(plan) => mesh_of(&plan, name),
     };
     let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(known, _)| known == name);
-    let (_, listen) = own.into_iter().next().ok_or_else(|| unknown(name))?;
+    let known = others.iter().map(|(known, _)| known.as_str());
+    let own = own.into_iter().next();
+    let (_, listen) = own.ok_or_else(|| unknown(name, known))?;
     Ok(replica::Config {
         name: name.into(),
         listen: vec![listen],

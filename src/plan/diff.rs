@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::change::{Change, Class, Op};
-use super::{Exec, Instance, Plan, Process, Socket, Wire, mesh};
+use super::{Exec, Instance, Plan, Process, Run, Socket, Wire, mesh};
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName};
 
@@ -41,7 +41,11 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
             .get(&now.name)
             .and_then(|was| Some((*was, was.process.as_ref()?)))
         else {
-            let cause = format!("new in `nodes.{}`", now.node);
+            let by_hand = match process.run {
+                Run::Manual => format!(", waits for `zmqnet start {}`", now.name),
+                Run::Always | Run::Once => String::new(),
+            };
+            let cause = format!("new in `nodes.{}`{by_hand}", now.node);
             changes.push(step(Op::Start, now, Class::Live, cause));
             continue;
         };

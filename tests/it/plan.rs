@@ -152,6 +152,21 @@ fn a_machine_that_is_none_of_the_hosts_may_plan_and_not_apply() {
 }
 
 #[test]
+fn what_a_person_starts_is_planned_as_that() {
+    let (world, first) = (World::new(), ports(20));
+    let file = manifest(
+        &world,
+        first,
+        "nodes:\n  a: {command: [/bin/true], run: manual}\n",
+    );
+    let plan = world.ok(&["plan", &file]).stdout;
+    assert!(
+        plan.contains("new in `nodes.a`, waits for `zmqnet start a`"),
+        "{plan}"
+    );
+}
+
+#[test]
 fn apply_names_what_is_not_built_before_what_is_missing() {
     let (world, first) = (World::new(), ports(20));
     let file = manifest(

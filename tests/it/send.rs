@@ -464,8 +464,16 @@ fn a_node_of_a_running_network_is_found_from_anywhere() {
     assert_eq!(names, ["alpha", "charlie"]);
     assert!(peers.iter().all(|peer| peer["acked"] == true), "{report}");
     world.ok(&["probe", "charlie"]);
-    let unknown = world.run(&["send", "-T", "one", "-n", "zulu", "x"]);
-    assert_eq!(unknown.code, 1, "{}", unknown.stderr);
+    for chosen in [&["-T", "one"][..], &[]] {
+        let unknown = world.run(&[&["send", "-n", "zulu", "x"], chosen].concat());
+        assert_eq!(unknown.code, 1, "{}", unknown.stderr);
+        assert!(
+            unknown.stderr.contains("named 'zulu'"),
+            "{}",
+            unknown.stderr
+        );
+        assert!(unknown.stderr.contains("`bravo`"), "{}", unknown.stderr);
+    }
     // A second network with the same names: which one has to be said, by name or by manifest.
     let two = world.write("two/topology.yaml", &manifest("two", first + 10));
     let two = two.to_str().unwrap();
