@@ -16,6 +16,8 @@ use super::progress::{self, Waiting};
 use super::status::nodes_table;
 use super::ui;
 use crate::model::layout::Layout;
+use crate::model::name::InstanceName;
+use crate::model::policy::Run;
 use crate::model::quantity;
 use crate::plan::Plan;
 use crate::plan::change::Op;
@@ -86,7 +88,7 @@ impl Args {
             let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
             // The next supervisor has the plan already: it would say that nothing changes.
             if !std::mem::replace(&mut has_told, true) {
-                tell(&applied);
+                tell(&applied, &plan);
                 remember_ports(&running.layout, &plan);
             }
             self.stand(control, applied.version, interrupts)
@@ -185,11 +187,25 @@ fn base_env() -> BTreeMap<String, String> {
 }
 
 /// The steps that are being done, with their causes.
-fn tell(applied: &Applied) {
+fn tell(applied: &Applied, plan: &Plan) {
     if applied.changes.is_empty() && applied.again.is_empty() {
         ui::talk("nothing to change");
     }
+    let is_manual = |name: &InstanceName| {
+        let process = plan
+            .instance(name.as_str())
+            .and_then(|i| i.process.as_ref());
+        process.is_some_and(|process| process.run == Run::Manual)
+    };
     for change in &applied.changes {
+        if change.op == Op::Start && is_manual(&change.node) {
+            let name = &change.node;
+            ui::talk(format_args!(
+                "+ new {name}: {}; `zmqnet start {name}` starts it",
+                change.cause
+            ));
+            continue;
+        }
         let sign = match change.op {
             Op::Start => "+ start",
             Op::Stop => "- stop",

@@ -212,7 +212,8 @@ fn conditions_late_starts_jobs_and_manual_ones_are_kept() {
          tardy: {command: [sleep, '1000'], late: {delay: 1500ms}}\n  \
          hand: {command: [sleep, '1000'], run: manual}\n",
     );
-    world.ok(&["apply"]);
+    let applied = world.ok(&["apply"]);
+    assert!(applied.stderr.contains("`zmqnet start hand` starts it"));
     let job = node(&world, "job");
     assert_eq!(
         (&job["exit"], &job["reason"]),

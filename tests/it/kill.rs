@@ -100,6 +100,7 @@ fn what_was_stopped_by_hand_or_done_stays_so_for_the_next_supervisor() {
     });
     let (a, job) = (node(&world, "a"), node(&world, "job"));
     assert_eq!((&a["state"], &a["exit"]), (&"stopped".into(), &143.into()));
+    assert_eq!(a["reason"], "stopped by hand");
     assert_eq!(
         (&job["state"], &job["exit"]),
         (&"stopped".into(), &0.into())

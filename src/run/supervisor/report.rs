@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::acting::Supervisor;
-use super::member::Member;
+use super::member::{Member, Wish};
 use super::wires;
 use crate::lifecycle::{End, Phase};
 use crate::model::endpoint::Endpoint;
@@ -106,6 +106,9 @@ impl Supervisor {
             (None, Phase::Waiting) => self.network.waits_for(member),
             (None, Phase::Ready) if member.is_behind() => {
                 Some("has not taken its new plan yet".to_owned())
+            }
+            (None, Phase::Stopped) if member.wish == Wish::Held => {
+                Some("stopped by hand".to_owned())
             }
             (None, Phase::Stopped) => child
                 .reason()
