@@ -13,7 +13,7 @@ use crate::model::quantity::Duration;
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::members::TargetArgs;
-use super::seed::{PirateArgs, SeedEnv, block_on};
+use super::seed::{PirateArgs, SeedEnv, Whole, block_on};
 use super::send::talk;
 use super::ui;
 
@@ -49,9 +49,9 @@ impl Args {
             ui::talk("this client is disabled, exiting");
             return Ok(Exit::Done);
         }
-        let verbosity: u8 = env
+        let verbosity = env
             .value(self.verbosity, ("--verbosity", "ALIA_VERBOSITY"))?
-            .unwrap_or(2);
+            .map_or(2, |Whole(level)| level);
         let schedule = self
             .pirate
             .schedule(&env, Duration::from_millis(5_000), 3)?;

@@ -81,7 +81,7 @@ impl PirateArgs {
             .unwrap_or(timeout);
         let attempts = env
             .value(self.retries, ("--retries", "KILO_RETRIES"))?
-            .map_or(attempts, |Attempts(attempts)| attempts);
+            .map_or(attempts, |Whole(attempts)| attempts);
         let usage = |text: &str| Failure::new(Exit::Usage, text);
         if timeout.as_std().is_zero() {
             return Err(usage("a timeout is longer than nothing"));
@@ -95,15 +95,16 @@ impl PirateArgs {
     }
 }
 
-/// A number of attempts as a person writes it.
-struct Attempts(u32);
+/// A number as a person writes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole(pub(super) u32);
 
-impl FromStr for Attempts {
+impl FromStr for Whole {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let read = text.parse().map(Self);
-        read.map_err(|_| "expected a whole number, at least 1")
+        read.map_err(|_| "expected a whole number")
     }
 }
 

@@ -6,7 +6,7 @@ use crate::run::node;
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::members;
-use super::seed::SeedEnv;
+use super::seed::{SeedEnv, Whole};
 
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
@@ -30,12 +30,13 @@ impl Args {
         let env = SeedEnv::load();
         let uptime: Option<Duration> =
             env.value(self.uptime, ("--uptime", "ALIA_SERVER_UPTIME"))?;
-        let verbosity: Option<u8> = env.value(self.verbosity, ("--verbosity", "ALIA_VERBOSITY"))?;
+        let verbosity: Option<Whole> =
+            env.value(self.verbosity, ("--verbosity", "ALIA_VERBOSITY"))?;
         let name = env
             .text(self.name, "ALIA_REPLICA_NAME")
             .ok_or_else(|| Failure::new(Exit::Usage, "which replica? say `-n NAME`"))?;
         let config = members::replica(&env, global, &name)?;
-        let level = verbosity.map(|level| LEVELS[usize::from(level).min(LEVELS.len() - 1)]);
+        let level = verbosity.map(|Whole(level)| LEVELS[level.min(4) as usize]);
         node::start_talking(level);
         let options = node::Options {
             uptime: uptime.map(Duration::as_std),

@@ -317,6 +317,7 @@ fn wrong_numbers_are_usage_errors() {
         &["send", "-n", "alpha", "-r", "0", "x"][..],
         &["send", "-n", "alpha", "-r", "-1", "x"],
         &["send", "-n", "alpha", "-r", "three", "x"],
+        &["serve", "-n", "alpha", "--verbosity", "loud"],
         &["send", "-n", "alpha", "-t", "soon", "x"],
         &["send", "-n", "alpha", "-t", "0s", "x"],
         &["send", "-n", "alpha", "-d", "5", "x"],
@@ -327,6 +328,7 @@ fn wrong_numbers_are_usage_errors() {
     ] {
         let ran = world.run(wrong);
         assert_eq!(ran.code, 64, "{wrong:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("invalid digit"), "{}", ran.stderr);
     }
 }
 

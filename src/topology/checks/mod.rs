@@ -13,6 +13,7 @@ mod hosts;
 mod instance_names;
 mod ipc_path;
 mod listen;
+mod no_time;
 mod port_clash;
 mod port_range;
 mod probe;
@@ -48,6 +49,7 @@ pub const CHECKS: &[Check] = &[
     transport::check,
     shared_sockets::check,
     probe::check,
+    no_time::check,
     hosts::check,
     port_clash::check,
     port_range::check,
