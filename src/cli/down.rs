@@ -25,6 +25,8 @@ use crate::run::procfs::{self, Handle};
 const TRIES: u32 = 3;
 /// How long what was killed may take to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+/// How long the supervisor may take to end by itself once nothing else is left.
+const RUNNER_WAIT: Duration = Duration::from_secs(1);
 /// Between two looks for what is left.
 const LOOK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -142,7 +144,12 @@ fn await_end(layout: &Layout, keeper: Option<&Handle>, deadline: Instant) -> Res
     if let Some(keeper) = keeper {
         keeper.await_end(deadline.saturating_duration_since(Instant::now()));
     }
+    let patience = Instant::now() + RUNNER_WAIT;
     while ledger::is_running(layout) {
+        // The supervisor, or what it ran for a probe, which nobody waits for any more.
+        if Instant::now() >= patience {
+            launch::replace_supervisor(layout);
+        }
         if Instant::now() >= deadline {
             return Err(Failure::new(
                 Exit::Failed,

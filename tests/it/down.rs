@@ -145,3 +145,19 @@ fn following_logs_ends_with_the_network_and_tells_the_time() {
     assert_eq!(status.code(), Some(0));
     drained.join().unwrap().unwrap();
 }
+
+#[test]
+fn a_probe_that_hangs_leaves_nothing_behind() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: hang\nnodes:\n  \
+         a:\n    command: [sleep, '1000']\n    \
+         probe: {exec: [sh, -c, 'sleep 1000; true'], timeout: 200ms, every: 250ms, grace: 30s}\n  \
+         b:\n    command: [sleep, '1000']\n    \
+         probe: {exec: [sh, -c, 'setsid sleep 1000; true'], timeout: 200ms, grace: 30s}\n",
+    );
+    assert_eq!(world.run(&["apply", "--timeout", "1s"]).code, 4);
+    world.ok(&["down"]);
+    assert_eq!(left(&world.dir().to_string_lossy()), Vec::<String>::new());
+}

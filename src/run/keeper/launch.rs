@@ -159,7 +159,7 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
     Blocking::greet(stream, layout).map_err(broken)
 }
 
-/// Ends a supervisor that lives without answering, if it is proven to be this network's: its keeper
+/// Ends a supervisor that does not answer, and what it ran for probes, if proven to be ours: its keeper
 /// starts another one, and nothing else is touched.
 pub fn replace_supervisor(layout: &Layout) {
     let network = NetworkId::of(layout);

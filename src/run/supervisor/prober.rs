@@ -2,10 +2,12 @@
 //!
 //! A try always comes back, once, as an [`Outcome`]; it never decides what a miss means.
 
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -135,24 +137,43 @@ async fn http(url: &str) -> Result<(), String> {
     }
 }
 
+/// A command that is asked. Whoever lets go of it, cancelled or not, ends it and what it started.
+struct Asked(Child);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        // Not reaped yet, so the number of its group is nobody else's.
+        let group = match self.0.try_wait() {
+            Ok(None) => i32::try_from(self.0.id()).ok().and_then(Pid::from_raw),
+            Ok(Some(_)) | Err(_) => None,
+        };
+        if let Some(group) = group {
+            kill_process_group(group, Signal::KILL).ok();
+            drop(self.0.wait());
+        }
+    }
+}
+
 /// A command that must exit 0. It is killed at its timeout.
 async fn exec(process: &Process, command: &[String], timeout: Duration) -> Result<(), String> {
     let Some((program, args)) = command.split_first() else {
         return Err("the probe has no command".to_owned());
     };
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(args)
         .current_dir(&process.cwd)
         .envs(&process.env)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn()
         .map_err(|error| format!("`{program}`: {error}"))?;
+    let mut child = Asked(child);
     let deadline = Instant::now() + timeout.mul_f64(0.95);
     let mut pause = Duration::from_millis(1);
     loop {
-        match child.try_wait() {
+        match child.0.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
             Ok(Some(status)) => return Err(format!("`{program}`: {status}")),
             Ok(None) if Instant::now() < deadline => {
@@ -160,8 +181,6 @@ async fn exec(process: &Process, command: &[String], timeout: Duration) -> Resul
                 pause = (pause * 2).min(Duration::from_millis(20));
             }
             Ok(None) => {
-                drop(child.kill());
-                drop(child.wait());
                 return Err(format!(
                     "`{program}` did not end within {} ms",
                     timeout.as_millis()
