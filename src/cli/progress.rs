@@ -116,7 +116,6 @@ fn line(transition: &Transition) -> Option<String> {
         Phase::Failed => Some(format!("{name} failed{why}")),
         Phase::Suspect => Some(format!("{name} suspect{why}")),
         Phase::BackingOff => Some(format!("{name} starts again soon{why}")),
-        Phase::Stopping if reason.is_some() => Some(format!("{name} is ended{why}")),
         Phase::Waiting | Phase::Starting | Phase::Probing | Phase::Stopping => None,
     }
 }
