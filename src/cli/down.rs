@@ -166,6 +166,7 @@ pub(super) fn forget(layout: &Layout) {
     for file in [
         layout.plan_file(),
         layout.wishes_file(),
+        layout.ledger_file(),
         layout.base_env_file(),
     ] {
         drop(std::fs::remove_file(file));

@@ -226,8 +226,8 @@ impl Supervisor {
                 at_ms,
             });
         }
+        // The ledger says enough of what is started; the records follow when there is a pause.
         self.write_lines();
-        self.save();
     }
 
     /// A ledger that cannot be written costs a successor knowledge, not the network its life.

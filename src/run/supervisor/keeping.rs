@@ -328,6 +328,7 @@ impl Supervisor {
         let names: Vec<InstanceName> = self.network.members.keys().cloned().collect();
         for name in names {
             let record = records.get(&name).cloned().unwrap_or_default();
+            let record = record.overtaken_by(self.ledger.entries().get(&name));
             let living = children
                 .iter()
                 .find(|child| child.instance == name && child.ended.is_none());

@@ -15,6 +15,7 @@ use super::network::Network;
 use super::spawning::write_private;
 use crate::lifecycle::{End, State};
 use crate::model::name::InstanceName;
+use crate::run::ledger::Entry;
 
 /// The record of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,22 @@ pub(super) struct Record {
     /// When it entered its state, in milliseconds since 1970.
     #[serde(default)]
     pub(super) since_ms: u64,
+}
+
+impl Record {
+    /// The same in the light of the ledger, which is written before each start and may know of a
+    /// later life: one that was begun was neither at rest nor held.
+    pub(super) fn overtaken_by(self, started: Option<&Entry>) -> Self {
+        match started {
+            Some(entry) if entry.generation > self.generation => Self {
+                generation: entry.generation,
+                restarts: u64::from(entry.restarts),
+                is_wanted: self.is_wanted,
+                ..Self::default()
+            },
+            Some(_) | None => self,
+        }
+    }
 }
 
 /// How an instance rests.
@@ -108,4 +125,29 @@ pub(super) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Superv
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| fault(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_begun_after_the_record_was_written_is_neither_at_rest_nor_held() {
+        let record = Record {
+            generation: 2,
+            is_held: true,
+            rest: Some(Rest::Done),
+            ..Record::default()
+        };
+        let entry = |generation| Entry {
+            generation,
+            restarts: 5,
+            ..Entry::default()
+        };
+        assert_eq!(record.clone().overtaken_by(None), record);
+        assert_eq!(record.clone().overtaken_by(Some(&entry(2))), record);
+        let later = record.overtaken_by(Some(&entry(3)));
+        assert_eq!((later.generation, later.restarts), (3, 5));
+        assert_eq!((later.is_held, later.rest), (false, None));
+    }
 }
