@@ -4,6 +4,7 @@
 //! clock or the environment, and nothing here imports another floor.
 
 pub mod endpoint;
+pub mod key;
 pub mod layout;
 pub mod limits;
 pub mod name;
