@@ -10,6 +10,7 @@
 
 mod bind;
 mod peer;
+mod session;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::model::socket::SocketType;
 use bind::Bound;
 pub use bind::ListenError;
 use peer::{Peer, Stream};
+pub use session::{Session, SessionConfig};
 
 /// What waits between the connections and the owner of the hub; when it is full the connections
 /// stop reading, so the kernel slows their peers down.
@@ -309,13 +311,12 @@ impl Hub {
         self.make_room();
         self.last += 1;
         let conn = ConnId(self.last);
-        let config = peer::Config {
+        let config = SessionConfig {
             socket_type: self.ports[port].socket_type,
             announce: self.announce.clone(),
-            address,
             limits: self.limits.clone(),
         };
-        let (peer, reading) = Peer::new(config, stream);
+        let (peer, reading) = Peer::new(config, address, stream);
         let task = self
             .tasks
             .spawn(peer::run(conn, peer.clone(), reading, self.tell.clone()));

@@ -1,4 +1,4 @@
-//! One connection: its ZMTP engine, its counters, and the task that reads it.
+//! One connection: its session, its socket, and the task that reads it.
 //!
 //! Two hold a [`Peer`]: the hub, which sends, and the task, which reads and writes on when the
 //! kernel takes more. Neither awaits while it holds the lock.
@@ -13,25 +13,17 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use omq_proto::Error as ZmtpError;
-use omq_proto::Message;
-use omq_proto::Payload;
-use omq_proto::proto::{Connection, ConnectionConfig, Event, Role};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 use tokio::sync::{Notify, mpsc};
 
-use crate::model::limits::WireLimits;
-use crate::model::socket::SocketType;
-
-use super::{CloseReason, ConnId, ConnectionFacts, Drops, SendError, Told, Violation};
+use super::session::{Session, SessionConfig};
+use super::{CloseReason, ConnId, ConnectionFacts, SendError, Told};
 
 /// The first read of a connection asks for this much; reads that fill it ask for more.
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// The most one read asks for.
 const READ_BYTES_MAX: usize = 256 * 1024;
-/// Slices handed to the kernel in one write.
-const SLICES_MAX: usize = 64;
 
 /// An accepted stream.
 pub(super) enum Stream {
@@ -64,44 +56,23 @@ impl Writing {
     }
 }
 
-/// What a connection is made of.
-pub(super) struct Config {
-    pub(super) socket_type: SocketType,
-    pub(super) announce: Bytes,
-    pub(super) address: String,
-    pub(super) limits: Arc<WireLimits>,
-}
-
 /// One connection.
 pub(super) struct Peer {
-    limits: Arc<WireLimits>,
     address: String,
     since: SystemTime,
+    handshake: Duration,
     writing: Writing,
     /// Wakes the task when a send left something to write.
     behind: Notify,
-    state: Mutex<State>,
-}
-
-struct State {
-    engine: Connection,
-    is_ready: bool,
-    socket_type: Option<&'static str>,
-    identity: Bytes,
-    bytes_in: u64,
-    bytes_out: u64,
-    messages_in: u64,
-    messages_out: u64,
-    dropped: Drops,
-}
-
-fn engine_type(ours: SocketType) -> omq_proto::SocketType {
-    omq_proto::SocketType::from_wire(ours.as_str().as_bytes())
-        .expect("both name ZeroMQ's own socket types")
+    session: Mutex<Session>,
 }
 
 impl Peer {
-    pub(super) fn new(config: Config, stream: Stream) -> (Arc<Self>, Reading) {
+    pub(super) fn new(
+        config: SessionConfig,
+        address: String,
+        stream: Stream,
+    ) -> (Arc<Self>, Reading) {
         let (reading, writing): (Reading, Writing) = match stream {
             Stream::Tcp(stream) => {
                 let (reading, writing) = stream.into_split();
@@ -112,101 +83,66 @@ impl Peer {
                 (Box::new(reading), Writing::Unix(writing))
             }
         };
-        // The engine charges one slot a part; the limit here is about what the peer sent.
-        let slots = config.limits.parts_max * size_of::<Payload>();
-        let engine = Connection::new(
-            ConnectionConfig::new(Role::Server, engine_type(config.socket_type))
-                .identity(config.announce)
-                .max_message_size(config.limits.message_bytes_max.saturating_add(slots)),
-        );
         let peer = Self {
-            limits: config.limits,
-            address: config.address,
+            address,
             since: SystemTime::now(),
+            handshake: Duration::from_millis(config.limits.handshake_ms),
             writing,
             behind: Notify::new(),
-            state: Mutex::new(State {
-                engine,
-                is_ready: false,
-                socket_type: None,
-                identity: Bytes::new(),
-                bytes_in: 0,
-                bytes_out: 0,
-                messages_in: 0,
-                messages_out: 0,
-                dropped: Drops::default(),
-            }),
+            session: Mutex::new(Session::new(config)),
         };
         (Arc::new(peer), reading)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn session(&self) -> MutexGuard<'_, Session> {
         // A panic elsewhere leaves counters behind, nothing that could be unsound.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn facts(&self, conn: ConnId, port: &str) -> ConnectionFacts {
-        let state = self.state();
+        let session = self.session();
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
         ConnectionFacts {
             conn,
             port: port.to_owned(),
             peer_address: self.address.clone(),
-            socket_type: state.socket_type.map(str::to_owned),
-            identity: String::from_utf8_lossy(&state.identity).into_owned(),
+            socket_type: session.socket_type.map(str::to_owned),
+            identity: String::from_utf8_lossy(&session.identity).into_owned(),
             mechanism: "NULL",
-            handshake_done: state.is_ready,
-            bytes_in: state.bytes_in,
-            bytes_out: state.bytes_out,
-            messages_in: state.messages_in,
-            messages_out: state.messages_out,
-            queued_bytes: state.engine.pending_transmit_size(),
-            dropped: state.dropped,
+            handshake_done: session.is_ready(),
+            bytes_in: session.bytes_in,
+            bytes_out: session.bytes_out,
+            messages_in: session.messages_in,
+            messages_out: session.messages_out,
+            queued_bytes: session.queued_bytes(),
+            dropped: session.dropped,
             since_ms: u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.state().engine.has_pending_transmit()
+        self.session().is_behind()
     }
 
     pub(super) fn send(&self, frames: Vec<Bytes>) -> Result<(), SendError> {
-        let mut state = self.state();
-        if !state.is_ready {
-            return Err(SendError::Closed);
-        }
-        let bytes: usize = frames.iter().map(Bytes::len).sum();
-        if state.engine.pending_transmit_size().saturating_add(bytes) > self.limits.peer_bytes_max {
-            state.dropped.full += 1;
-            return Err(SendError::Full);
-        }
-        let message = match <[Bytes; 1]>::try_from(frames) {
-            Ok([frame]) => Message::single(frame),
-            Err(frames) => Message::multipart(frames),
-        };
-        state
-            .engine
-            .send_message(&message)
-            .map_err(|_| SendError::Closed)?;
-        state.messages_out += 1;
+        let mut session = self.session();
+        session.send(frames)?;
         // An error here is the connection's end, which the reading task meets and reports.
-        if !matches!(self.flush(&mut state), Ok(false)) {
+        if !matches!(self.flush(&mut session), Ok(false)) {
             self.behind.notify_one();
         }
         Ok(())
     }
 
     /// Writes what the kernel takes now; says whether anything is left.
-    fn flush(&self, state: &mut State) -> io::Result<bool> {
-        while state.engine.has_pending_transmit() {
-            let slices = state.engine.transmit_chunks_capped(SLICES_MAX);
-            match self.writing.try_write(&slices) {
+    fn flush(&self, session: &mut Session) -> io::Result<bool> {
+        while session.is_behind() {
+            let slices = session.outgoing();
+            let result = self.writing.try_write(&slices);
+            drop(slices);
+            match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    drop(slices);
-                    state.bytes_out += written as u64;
-                    state.engine.advance_transmit(written);
-                }
+                Ok(written) => session.wrote(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -215,65 +151,36 @@ impl Peer {
         Ok(false)
     }
 
-    /// Feeds bytes to the engine; whole messages come out in `messages`. True once ready.
-    fn receive(&self, bytes: Bytes, messages: &mut VecDeque<Message>) -> Result<bool, CloseReason> {
-        let mut state = self.state();
-        state.bytes_in += bytes.len() as u64;
-        let fed = state.engine.handle_input(bytes);
-        while let Some(event) = state.engine.poll_event() {
-            match event {
-                Event::HandshakeSucceeded {
-                    peer_properties, ..
-                } => {
-                    state.is_ready = true;
-                    state.socket_type = peer_properties.socket_type.map(|ty| ty.as_str());
-                    // Copied, so that a short name does not pin the buffer it arrived in.
-                    state.identity = peer_properties
-                        .identity
-                        .as_ref()
-                        .map(|id| Bytes::copy_from_slice(id))
-                        .unwrap_or_default();
-                }
-                // Subscriptions and the like mean nothing to the socket types served so far.
-                Event::Message(_) | Event::Command(_) => {}
-            }
-        }
-        state.engine.swap_messages(messages);
-        state.messages_in += messages.len() as u64;
+    /// Feeds bytes to the session. Gives whether the handshake is done, and why it has to end, if it
+    /// has to; `messages` are whole in any case.
+    fn receive(
+        &self,
+        bytes: Bytes,
+        messages: &mut VecDeque<Vec<Bytes>>,
+    ) -> (bool, Result<(), CloseReason>) {
+        let mut session = self.session();
+        let fed = session.receive(bytes, messages);
         // An ERROR command that explains a refusal is worth one try.
-        let flushed = self.flush(&mut state);
-        fed.map_err(reason_of)?;
-        flushed.map_err(|error| CloseReason::Io(error.kind()))?;
-        Ok(state.is_ready)
+        let flushed = self.flush(&mut session);
+        let result = fed.and(match flushed {
+            Ok(_) => Ok(()),
+            Err(error) => Err(CloseReason::Io(error.kind())),
+        });
+        (session.is_ready(), result)
     }
 
     /// Goes on parsing what waited for room in the outbound queue.
-    fn resume(&self, messages: &mut VecDeque<Message>) -> Result<(), CloseReason> {
-        let mut state = self.state();
-        self.flush(&mut state)
+    fn resume(&self, messages: &mut VecDeque<Vec<Bytes>>) -> Result<(), CloseReason> {
+        let mut session = self.session();
+        self.flush(&mut session)
             .map_err(|error| CloseReason::Io(error.kind()))?;
-        if state.engine.has_pending_input() {
-            state.engine.resume_input().map_err(reason_of)?;
-            state.engine.swap_messages(messages);
-            state.messages_in += messages.len() as u64;
-        }
-        Ok(())
+        session.resume(messages)
     }
 
-    /// Whether the engine takes more bytes, and whether it has bytes to write.
+    /// Whether the session takes more bytes, and whether it has bytes to write.
     fn wants(&self) -> (bool, bool) {
-        let state = self.state();
-        (
-            state.engine.accepts_input(),
-            state.engine.has_pending_transmit(),
-        )
-    }
-}
-
-fn reason_of(error: ZmtpError) -> CloseReason {
-    match error {
-        ZmtpError::MessageTooLarge { .. } => CloseReason::TooLarge,
-        other => CloseReason::Protocol(Violation(other.to_string().into())),
+        let session = self.session();
+        (session.takes_input(), session.is_behind())
     }
 }
 
@@ -297,13 +204,14 @@ async fn read(
     let mut messages = VecDeque::new();
     let mut read_bytes = READ_BYTES_MIN;
     let mut is_ready = false;
-    let deadline = tokio::time::sleep(Duration::from_millis(peer.limits.handshake_ms));
+    let deadline = tokio::time::sleep(peer.handshake);
     tokio::pin!(deadline);
     loop {
         let (reads, writes) = peer.wants();
         if buffer.capacity() - buffer.len() < read_bytes / 2 {
             buffer.reserve(read_bytes);
         }
+        let mut result = Ok(());
         tokio::select! {
             // Cancel safe: a read that is dropped has taken nothing.
             read = reading.read_buf(&mut buffer), if reads => {
@@ -315,7 +223,7 @@ async fn read(
                     read_bytes = (read_bytes * 2).min(READ_BYTES_MAX);
                 }
                 let was_ready = is_ready;
-                is_ready = peer.receive(buffer.split().freeze(), &mut messages)?;
+                (is_ready, result) = peer.receive(buffer.split().freeze(), &mut messages);
                 if is_ready && !was_ready && tell.send(Told::Ready(conn)).await.is_err() {
                     return Err(CloseReason::Peer);
                 }
@@ -323,20 +231,18 @@ async fn read(
             // Cancel safe: it only waits for readiness.
             ready = peer.writing.writable(), if writes => {
                 ready.map_err(|error| CloseReason::Io(error.kind()))?;
-                peer.resume(&mut messages)?;
+                result = peer.resume(&mut messages);
             }
             // Cancel safe: a permit that is not taken stays.
             () = peer.behind.notified(), if !writes => {}
             () = &mut deadline, if !is_ready => return Err(CloseReason::HandshakeTimeout),
         }
-        for message in messages.drain(..) {
-            if message.len() > peer.limits.parts_max {
-                return Err(CloseReason::TooManyParts);
-            }
-            let frames = message.iter().collect();
+        // What came whole before the bytes that end a connection is delivered like in libzmq.
+        for frames in messages.drain(..) {
             if tell.send(Told::Message(conn, frames)).await.is_err() {
                 return Err(CloseReason::Peer);
             }
         }
+        result?;
     }
 }
