@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
 use super::Told;
-use super::peer::Stream;
+use super::stream::Stream;
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: i32 = 1_024;

@@ -9,8 +9,11 @@
 //! Shutdown order: listeners, then what is queued for the peers, then the connections.
 
 mod bind;
+mod event;
+mod facts;
 mod peer;
 mod session;
+mod stream;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -18,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
@@ -29,138 +31,15 @@ use crate::model::socket::SocketType;
 
 use bind::Bound;
 pub use bind::ListenError;
-use peer::{Peer, Stream};
+pub use event::{CloseReason, ConnId, HubEvent, SendError, Violation};
+pub use facts::{ConnectionFacts, Drops, HubCounters};
+use peer::Peer;
 pub use session::{Session, SessionConfig};
+use stream::Stream;
 
 /// What waits between the connections and the owner of the hub; when it is full the connections
 /// stop reading, so the kernel slows their peers down.
 const EVENTS_MAX: usize = 1_024;
-
-/// A connection, by a number that is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct ConnId(pub u64);
-
-/// What happened on a connection whose handshake is done.
-#[derive(Debug)]
-pub enum HubEvent {
-    /// The handshake is done; messages may follow.
-    Opened {
-        /// The name its port was given.
-        port: Arc<str>,
-        /// The connection.
-        conn: ConnId,
-    },
-    /// A whole message, with the envelope its sender gave it.
-    Message {
-        /// The name its port was given.
-        port: Arc<str>,
-        /// The connection.
-        conn: ConnId,
-        /// Its frames, at least one.
-        frames: Vec<Bytes>,
-    },
-    /// The connection is gone.
-    Closed {
-        /// The name its port was given.
-        port: Arc<str>,
-        /// The connection.
-        conn: ConnId,
-        /// Why.
-        reason: CloseReason,
-    },
-}
-
-/// Why a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The peer closed it.
-    Peer,
-    /// The handshake took longer than its limit.
-    HandshakeTimeout,
-    /// The peer's bytes are not ZMTP, or not a kind that may talk to this port.
-    Protocol(Violation),
-    /// A message of more bytes than the limit.
-    TooLarge,
-    /// A message of more parts than the limit.
-    TooManyParts,
-    /// The operating system's error.
-    Io(std::io::ErrorKind),
-}
-
-/// What the engine said about bytes it refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub(crate) Box<str>);
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendError {
-    /// The connection is gone.
-    Closed,
-    /// The peer does not read, and its queue is full: the message is dropped and counted.
-    Full,
-}
-
-/// What the hub knows about one connection.
-#[derive(Debug, Clone, Serialize)]
-pub struct ConnectionFacts {
-    /// The connection.
-    pub conn: ConnId,
-    /// The name its port was given.
-    pub port: String,
-    /// `ADDRESS:PORT` of the peer; empty on ipc, where peers have no address.
-    pub peer_address: String,
-    /// The peer's socket type, once the handshake is done.
-    pub socket_type: Option<String>,
-    /// What the peer calls itself; empty where it does not.
-    pub identity: String,
-    /// `NULL` or `CURVE`.
-    pub mechanism: &'static str,
-    /// Whether the handshake is done.
-    pub handshake_done: bool,
-    /// Bytes received, framing included.
-    pub bytes_in: u64,
-    /// Bytes accepted by the kernel, framing included.
-    pub bytes_out: u64,
-    /// Whole messages received.
-    pub messages_in: u64,
-    /// Messages taken for this peer.
-    pub messages_out: u64,
-    /// Bytes waiting for the peer to read.
-    pub queued_bytes: usize,
-    /// Messages dropped, by reason.
-    pub dropped: Drops,
-    /// When it was accepted, in milliseconds since 1970.
-    pub since_ms: u64,
-}
-
-/// Messages dropped on one connection, by reason.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Drops {
-    /// The peer did not read and its queue was full.
-    pub full: u64,
-}
-
-/// What the hub counted that belongs to no living connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct HubCounters {
-    /// Connections accepted by the kernel.
-    pub accepted: u64,
-    /// Closed at once, since there were too many.
-    pub refused: u64,
-    /// Closed before their handshake was done, to make room for newer ones.
-    pub evicted: u64,
-    /// Closed since their handshake took too long.
-    pub handshake_timeouts: u64,
-    /// Closed since they broke the protocol or a limit.
-    pub violations: u64,
-}
 
 /// What tasks tell the owner.
 enum Told {

@@ -13,48 +13,17 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, mpsc};
 
 use super::session::{Session, SessionConfig};
+use super::stream::{Reading, Stream, Writing};
 use super::{CloseReason, ConnId, ConnectionFacts, SendError, Told};
 
 /// The first read of a connection asks for this much; reads that fill it ask for more.
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// The most one read asks for.
 const READ_BYTES_MAX: usize = 256 * 1024;
-
-/// An accepted stream.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-/// The writing half; it is written without waiting.
-enum Writing {
-    Tcp(tcp::OwnedWriteHalf),
-    Unix(unix::OwnedWriteHalf),
-}
-
-/// The reading half.
-pub(super) type Reading = Box<dyn AsyncRead + Send + Unpin>;
-
-impl Writing {
-    fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(half) => half.try_write_vectored(slices),
-            Self::Unix(half) => half.try_write_vectored(slices),
-        }
-    }
-
-    async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(half) => half.writable().await,
-            Self::Unix(half) => half.writable().await,
-        }
-    }
-}
 
 /// One connection.
 pub(super) struct Peer {
@@ -73,16 +42,7 @@ impl Peer {
         address: String,
         stream: Stream,
     ) -> (Arc<Self>, Reading) {
-        let (reading, writing): (Reading, Writing) = match stream {
-            Stream::Tcp(stream) => {
-                let (reading, writing) = stream.into_split();
-                (Box::new(reading), Writing::Tcp(writing))
-            }
-            Stream::Unix(stream) => {
-                let (reading, writing) = stream.into_split();
-                (Box::new(reading), Writing::Unix(writing))
-            }
-        };
+        let (reading, writing) = stream.split();
         let peer = Self {
             address,
             since: SystemTime::now(),

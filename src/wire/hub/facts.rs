@@ -1,0 +1,60 @@
+//! What the hub knows, as `status` shows it: facts of one connection, and counts of the gone.
+
+use serde::Serialize;
+
+use super::ConnId;
+
+/// What the hub knows about one connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionFacts {
+    /// The connection.
+    pub conn: ConnId,
+    /// The name its port was given.
+    pub port: String,
+    /// `ADDRESS:PORT` of the peer; empty on ipc, where peers have no address.
+    pub peer_address: String,
+    /// The peer's socket type, once the handshake is done.
+    pub socket_type: Option<String>,
+    /// What the peer calls itself; empty where it does not.
+    pub identity: String,
+    /// `NULL` or `CURVE`.
+    pub mechanism: &'static str,
+    /// Whether the handshake is done.
+    pub handshake_done: bool,
+    /// Bytes received, framing included.
+    pub bytes_in: u64,
+    /// Bytes accepted by the kernel, framing included.
+    pub bytes_out: u64,
+    /// Whole messages received.
+    pub messages_in: u64,
+    /// Messages taken for this peer.
+    pub messages_out: u64,
+    /// Bytes waiting for the peer to read.
+    pub queued_bytes: usize,
+    /// Messages dropped, by reason.
+    pub dropped: Drops,
+    /// When it was accepted, in milliseconds since 1970.
+    pub since_ms: u64,
+}
+
+/// Messages dropped on one connection, by reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Drops {
+    /// The peer did not read and its queue was full.
+    pub full: u64,
+}
+
+/// What the hub counted that belongs to no living connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct HubCounters {
+    /// Connections accepted by the kernel.
+    pub accepted: u64,
+    /// Closed at once, since there were too many.
+    pub refused: u64,
+    /// Closed before their handshake was done, to make room for newer ones.
+    pub evicted: u64,
+    /// Closed since their handshake took too long.
+    pub handshake_timeouts: u64,
+    /// Closed since they broke the protocol or a limit.
+    pub violations: u64,
+}
