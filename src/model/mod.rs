@@ -10,4 +10,5 @@ pub mod limits;
 pub mod name;
 pub mod policy;
 pub mod quantity;
+pub mod security;
 pub mod socket;
