@@ -5,6 +5,7 @@
 //! bounded, and a persistent dialler that is rebuilt on silence. Nothing here knows what a message
 //! means.
 
+pub mod curve;
 pub mod dial;
 pub mod hub;
 pub mod linger;

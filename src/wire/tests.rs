@@ -16,7 +16,7 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 
 use super::dial::{self, DialError, DialState, Dialler};
-use super::hub::{Hub, HubEvent, ListenError, SendError};
+use super::hub::{Hub, HubEvent, ListenError, Security, SendError};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(150);
@@ -39,7 +39,8 @@ fn scratch(name: &str) -> PathBuf {
 
 fn hub(endpoint: &Endpoint, limits: WireLimits) -> Hub {
     let mut hub = Hub::new(limits, "ZN1:test");
-    hub.listen("main", endpoint, SocketType::Router).unwrap();
+    hub.listen("main", endpoint, SocketType::Router, Security::Open)
+        .unwrap();
     hub
 }
 
@@ -106,7 +107,8 @@ async fn requests_are_answered_over_tcp_and_ipc_and_the_facts_are_right() {
     let ipc = Endpoint::ipc(scratch("echo.sock"));
     let tcp = free();
     let mut hub = hub(&tcp, WireLimits::default());
-    hub.listen("main", &ipc, SocketType::Router).unwrap();
+    hub.listen("main", &ipc, SocketType::Router, Security::Open)
+        .unwrap();
     let mode = std::fs::metadata(ipc.path().unwrap())
         .unwrap()
         .permissions()
@@ -151,15 +153,20 @@ async fn a_stale_socket_file_is_replaced_and_a_living_one_is_not() {
     let endpoint = Endpoint::ipc(&path);
     let living = hub(&endpoint, WireLimits::default());
     let mut second = Hub::new(WireLimits::default(), "");
-    let refused = second.listen("main", &endpoint, SocketType::Router);
+    let refused = second.listen("main", &endpoint, SocketType::Router, Security::Open);
     assert!(matches!(refused, Err(ListenError::AddrInUse(at)) if at == endpoint));
     drop(living);
     second
-        .listen("main", &endpoint, SocketType::Router)
+        .listen("main", &endpoint, SocketType::Router, Security::Open)
         .unwrap();
     drop(second);
     std::fs::write(&path, "precious").unwrap();
-    let refused = Hub::new(WireLimits::default(), "").listen("m", &endpoint, SocketType::Router);
+    let refused = Hub::new(WireLimits::default(), "").listen(
+        "m",
+        &endpoint,
+        SocketType::Router,
+        Security::Open,
+    );
     assert!(matches!(refused, Err(ListenError::NotASocket(at)) if at == path));
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     drop(std::fs::remove_file(path));
@@ -170,7 +177,8 @@ async fn what_cannot_be_bound_says_why() {
     let taken = free();
     let _holder = std::net::TcpListener::bind(address(&taken)).unwrap();
     let mut hub = Hub::new(WireLimits::default(), "");
-    let mut listen = |endpoint: &Endpoint| hub.listen("main", endpoint, SocketType::Router);
+    let mut listen =
+        |endpoint: &Endpoint| hub.listen("main", endpoint, SocketType::Router, Security::Open);
     assert!(matches!(listen(&taken), Err(ListenError::AddrInUse(at)) if at == taken));
     for host in ["203.0.113.7", "a-host-name"] {
         let error = listen(&Endpoint::tcp(host, 1)).unwrap_err();
@@ -437,7 +445,8 @@ async fn a_dialler_meets_a_restarted_server_at_once_and_no_late_reply() {
 async fn a_dealer_port_serves_what_dials_it_as_a_server() {
     let endpoint = free();
     let mut hub = Hub::new(WireLimits::default(), "");
-    hub.listen("probe", &endpoint, SocketType::Dealer).unwrap();
+    hub.listen("probe", &endpoint, SocketType::Dealer, Security::Open)
+        .unwrap();
     let worker = raw(&endpoint, "worker").await;
     let HubEvent::Opened { port, conn } = next(&mut hub).await else {
         panic!("the handshake comes first");

@@ -29,7 +29,7 @@ use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::wire::dial::DialState;
-use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError};
+use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
 use crate::wire::linger::Linger;
 
 use bouncer::{Bouncing, Job, News};
@@ -157,11 +157,11 @@ impl Node {
     fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         if !options.is_alone {
-            hub.listen(HEALTH, &config.health, SocketType::Router)
+            hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
                 .map_err(NodeError::Listen)?;
         }
         for endpoint in &config.listen {
-            hub.listen("main", endpoint, SocketType::Router)
+            hub.listen("main", endpoint, SocketType::Router, Security::Open)
                 .map_err(NodeError::Listen)?;
             tracing::info!("bound to {endpoint}");
         }

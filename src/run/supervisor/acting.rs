@@ -33,7 +33,7 @@ use crate::plan::digest;
 use crate::run::keeper::client::{KeeperClient, KeeperError};
 use crate::run::keeper::protocol::{Remain, Scope, SendSignal, Spawned, Target};
 use crate::run::ledger::{Identity, Ledger, Record};
-use crate::wire::hub::{Hub, HubEvent};
+use crate::wire::hub::{Hub, HubEvent, Security};
 
 /// The hub's name for the control socket.
 pub(super) const CONTROL: &str = "control";
@@ -96,7 +96,7 @@ impl Supervisor {
         let clock = Clock::start();
         let mut hub = Hub::new(WireLimits::default(), "zmqnet-supervisor");
         let control = crate::model::endpoint::Endpoint::ipc(layout.control_socket());
-        hub.listen(CONTROL, &control, SocketType::Router)
+        hub.listen(CONTROL, &control, SocketType::Router, Security::Open)
             .map_err(SupervisorError::Control)?;
         let term = signal(SignalKind::terminate()).map_err(SupervisorError::Runtime)?;
         let (outcomes, inbox) = mpsc::channel(SUPERVISOR_QUEUE_MAX);

@@ -16,7 +16,7 @@ use crate::model::name::InstanceName;
 use crate::model::policy::{Probe, ProbeHow};
 use crate::model::socket::SocketType;
 use crate::run::procfs;
-use crate::wire::hub::ConnId;
+use crate::wire::hub::{ConnId, Security};
 
 /// What the hub calls the ports of probers: this, then the instance's name.
 const PREFIX: &str = "prober:";
@@ -58,7 +58,10 @@ impl Supervisor {
         if self.listening.probers.contains_key(&port) {
             return;
         }
-        match self.hub.listen(&port, endpoint, SocketType::Dealer) {
+        match self
+            .hub
+            .listen(&port, endpoint, SocketType::Dealer, Security::Open)
+        {
             Ok(()) => {
                 self.listening.probers.insert(port, Prober::default());
             }

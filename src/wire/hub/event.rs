@@ -2,10 +2,15 @@
 //!
 //! Nothing here decides; the reasons are enums, so that whoever reads them can match.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
+
+use crate::model::key::PublicKey;
+
+use super::guard::KeyRefusal;
 
 /// A connection, by a number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -49,7 +54,28 @@ pub enum CloseReason {
     Peer,
     /// The handshake took longer than its limit.
     HandshakeTimeout,
-    /// The peer's bytes are not ZMTP, or not a kind that may talk to this port.
+    /// The peer's bytes are no greeting of ZMTP.
+    NotZmtp,
+    /// The peer speaks another security mechanism.
+    Mechanism {
+        /// What this side speaks.
+        ours: Mechanism,
+        /// What the peer speaks.
+        theirs: Mechanism,
+    },
+    /// The peer took the listener for another: its HELLO opens with none of our keys or, where we
+    /// dialled, ours with none of its.
+    WrongServerKey,
+    /// We dialled, and the peer does not admit our key.
+    KeyRefused,
+    /// The peer's key is not admitted, or is no longer.
+    Key {
+        /// The key.
+        key: PublicKey,
+        /// Why.
+        refusal: KeyRefusal,
+    },
+    /// The peer's bytes break ZMTP, or it is not of a kind that may talk to this port.
     Protocol(Violation),
     /// A message of more bytes than the limit.
     TooLarge,
@@ -59,12 +85,73 @@ pub enum CloseReason {
     Io(std::io::ErrorKind),
 }
 
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer => f.write_str("the peer closed it"),
+            Self::HandshakeTimeout => f.write_str("no handshake in time"),
+            Self::NotZmtp => f.write_str("it does not speak ZMTP"),
+            Self::Mechanism { ours, theirs } => write!(f, "it speaks {theirs}, not {ours}"),
+            Self::WrongServerKey => f.write_str("wrong server key"),
+            Self::KeyRefused => f.write_str("it does not admit our key"),
+            Self::Key { refusal, .. } => refusal.fmt(f),
+            Self::Protocol(violation) => violation.fmt(f),
+            Self::TooLarge => f.write_str("a message over the limit"),
+            Self::TooManyParts => f.write_str("a message of too many parts"),
+            Self::Io(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// A security mechanism, as a greeting names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Mechanism {
+    /// No security.
+    Null,
+    /// A password in clear text, which nothing here offers.
+    Plain,
+    /// Encrypted, by keys.
+    Curve,
+    /// Any other.
+    Other,
+}
+
+impl Mechanism {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Plain => "PLAIN",
+            Self::Curve => "CURVE",
+            Self::Other => "another mechanism",
+        }
+    }
+
+    /// The mechanism of a greeting's field, which is filled up with zeros.
+    pub(super) fn from_padded(field: &[u8]) -> Self {
+        let end = field.iter().position(|byte| *byte == 0);
+        match &field[..end.unwrap_or(field.len())] {
+            b"NULL" => Self::Null,
+            b"PLAIN" => Self::Plain,
+            b"CURVE" => Self::Curve,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What the engine said about bytes it refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation(pub(crate) Box<str>);
 
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::ConnId;
+use crate::model::key::PublicKey;
+
+use super::event::{ConnId, Mechanism};
 
 /// What the hub knows about one connection.
 #[derive(Debug, Clone, Serialize)]
@@ -18,7 +20,13 @@ pub struct ConnectionFacts {
     /// What the peer calls itself; empty where it does not.
     pub identity: String,
     /// `NULL` or `CURVE`.
-    pub mechanism: &'static str,
+    pub mechanism: Mechanism,
+    /// The peer's key, under CURVE once it is admitted.
+    pub key: Option<PublicKey>,
+    /// Whose key that is, by the allow-list.
+    pub who: Option<String>,
+    /// The minor version of ZMTP 3 in use, once the handshake is done.
+    pub zmtp_minor: Option<u8>,
     /// Whether the handshake is done.
     pub handshake_done: bool,
     /// Bytes received, framing included.

@@ -11,6 +11,10 @@
 mod bind;
 mod event;
 mod facts;
+mod guard;
+mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod peer;
 mod session;
 mod stream;
@@ -31,8 +35,10 @@ use crate::model::socket::SocketType;
 
 use bind::Bound;
 pub use bind::ListenError;
-pub use event::{CloseReason, ConnId, HubEvent, SendError, Violation};
+pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
+pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
+pub use opening::Side;
 use peer::Peer;
 pub use session::{Session, SessionConfig};
 use stream::Stream;
@@ -56,12 +62,16 @@ enum Told {
 struct Port {
     name: Arc<str>,
     socket_type: SocketType,
+    security: Security,
     bound: Bound,
     accepting: AbortHandle,
 }
 
 struct Entry {
-    port: usize,
+    /// The name its events carry.
+    port: Arc<str>,
+    /// Who decides whether its peer stays, if keys do.
+    guard: Option<Arc<Guard>>,
     peer: Arc<Peer>,
     task: AbortHandle,
     is_open: bool,
@@ -78,6 +88,8 @@ pub struct Hub {
     pending_count: usize,
     last: u64,
     counters: HubCounters,
+    /// Ends that the hub itself decided, not handed out yet: at most one a connection.
+    ended: VecDeque<HubEvent>,
     tell: mpsc::Sender<Told>,
     told: mpsc::Receiver<Told>,
     tasks: JoinSet<()>,
@@ -96,6 +108,7 @@ impl Hub {
             pending_count: 0,
             last: 0,
             counters: HubCounters::default(),
+            ended: VecDeque::new(),
             tell,
             told,
             tasks: JoinSet::new(),
@@ -109,6 +122,7 @@ impl Hub {
         name: &str,
         endpoint: &Endpoint,
         socket_type: SocketType,
+        security: Security,
     ) -> Result<(), ListenError> {
         let (bound, listener) = bind::bind(endpoint)?;
         let port = self.ports.len();
@@ -118,6 +132,7 @@ impl Hub {
         self.ports.push(Port {
             name: name.into(),
             socket_type,
+            security,
             bound,
             accepting,
         });
@@ -127,6 +142,9 @@ impl Hub {
     /// The next event. Cancel safe: nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> HubEvent {
         loop {
+            if let Some(event) = self.ended.pop_front() {
+                return event;
+            }
             let told = self.told.recv().await.expect("the hub holds a sender");
             if let Some(event) = self.absorb(told) {
                 return event;
@@ -149,25 +167,52 @@ impl Hub {
                 let entry = self.connections.get_mut(&conn)?;
                 entry.is_open = true;
                 self.pending_count -= 1;
-                let port = self.ports[entry.port].name.clone();
+                let port = entry.port.clone();
                 Some(HubEvent::Opened { port, conn })
             }
             Told::Message(conn, frames) => {
                 let entry = self.connections.get(&conn)?;
-                let port = self.ports[entry.port].name.clone();
+                let port = entry.port.clone();
                 Some(HubEvent::Message { port, conn, frames })
             }
             Told::Closed(conn, reason) => {
                 let entry = self.connections.remove(&conn)?;
-                self.count(&reason);
-                let port = self.ports[entry.port].name.clone();
-                if !entry.is_open {
-                    self.pending_count -= 1;
-                }
-                entry
-                    .is_open
-                    .then_some(HubEvent::Closed { port, conn, reason })
+                self.gone(conn, entry, reason)
             }
+        }
+    }
+
+    /// What follows from the end of a connection that is no longer held.
+    fn gone(&mut self, conn: ConnId, entry: Entry, reason: CloseReason) -> Option<HubEvent> {
+        self.count(&reason);
+        if !entry.is_open {
+            self.pending_count -= 1;
+            return None;
+        }
+        let port = entry.port;
+        Some(HubEvent::Closed { port, conn, reason })
+    }
+
+    /// Ends a connection for a reason of ours; the event follows.
+    fn end(&mut self, conn: ConnId, reason: CloseReason) {
+        let Some(entry) = self.connections.remove(&conn) else {
+            return;
+        };
+        entry.task.abort();
+        let event = self.gone(conn, entry, reason);
+        self.ended.extend(event);
+    }
+
+    /// Closes the connections whose key their guard does not admit any more. Call it when a guard
+    /// was replaced; whose key is still admitted notices nothing.
+    pub fn recheck(&mut self) {
+        let judged = self.connections.iter().filter_map(|(conn, entry)| {
+            let key = entry.peer.key()?;
+            let refusal = entry.guard.as_ref()?.judge(&key).err()?;
+            Some((*conn, CloseReason::Key { key, refusal }))
+        });
+        for (conn, reason) in judged.collect::<Vec<_>>() {
+            self.end(conn, reason);
         }
     }
 
@@ -175,7 +220,14 @@ impl Hub {
         match reason {
             CloseReason::Peer | CloseReason::Io(_) => {}
             CloseReason::HandshakeTimeout => self.counters.handshake_timeouts += 1,
-            CloseReason::Protocol(_) | CloseReason::TooLarge | CloseReason::TooManyParts => {
+            CloseReason::NotZmtp
+            | CloseReason::Mechanism { .. }
+            | CloseReason::WrongServerKey
+            | CloseReason::KeyRefused
+            | CloseReason::Key { .. }
+            | CloseReason::Protocol(_)
+            | CloseReason::TooLarge
+            | CloseReason::TooManyParts => {
                 self.counters.violations += 1;
             }
         }
@@ -194,13 +246,18 @@ impl Hub {
             socket_type: self.ports[port].socket_type,
             announce: self.announce.clone(),
             limits: self.limits.clone(),
+            side: Side::Listening(self.ports[port].security.clone()),
         };
         let (peer, reading) = Peer::new(config, address, stream);
         let task = self
             .tasks
             .spawn(peer::run(conn, peer.clone(), reading, self.tell.clone()));
         let entry = Entry {
-            port,
+            port: self.ports[port].name.clone(),
+            guard: match &self.ports[port].security {
+                Security::Open => None,
+                Security::Curve(guard) => Some(guard.clone()),
+            },
             peer,
             task,
             is_open: false,
@@ -244,11 +301,7 @@ impl Hub {
         let mut facts: Vec<_> = self
             .connections
             .iter()
-            .map(|(conn, entry)| {
-                entry
-                    .peer
-                    .facts(*conn, self.ports[entry.port].name.as_ref())
-            })
+            .map(|(conn, entry)| entry.peer.facts(*conn, &entry.port))
             .collect();
         facts.sort_by_key(|facts| facts.conn);
         facts

@@ -15,6 +15,9 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::model::key::PublicKey;
 
 use super::session::{Session, SessionConfig};
 use super::stream::{Reading, Stream, Writing};
@@ -24,6 +27,8 @@ use super::{CloseReason, ConnId, ConnectionFacts, SendError, Told};
 const READ_BYTES_MIN: usize = 4 * 1024;
 /// The most one read asks for.
 const READ_BYTES_MAX: usize = 256 * 1024;
+/// How long the second part of our greeting waits for the peer's first.
+const GREETING_HOLD: Duration = Duration::from_millis(100);
 
 /// One connection.
 pub(super) struct Peer {
@@ -68,7 +73,10 @@ impl Peer {
             peer_address: self.address.clone(),
             socket_type: session.socket_type.map(str::to_owned),
             identity: String::from_utf8_lossy(&session.identity).into_owned(),
-            mechanism: "NULL",
+            mechanism: session.mechanism,
+            key: session.key,
+            who: session.who.clone(),
+            zmtp_minor: session.zmtp_minor,
             handshake_done: session.is_ready(),
             bytes_in: session.bytes_in,
             bytes_out: session.bytes_out,
@@ -137,6 +145,21 @@ impl Peer {
         session.resume(messages)
     }
 
+    /// Shows the whole greeting, if it was held back so far.
+    fn release(&self) -> Result<(), CloseReason> {
+        let mut session = self.session();
+        if session.release() {
+            self.flush(&mut session)
+                .map_err(|error| CloseReason::Io(error.kind()))?;
+        }
+        Ok(())
+    }
+
+    /// The key that an admitted peer showed us.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        self.session().key
+    }
+
     /// Whether the session takes more bytes, and whether it has bytes to write.
     fn wants(&self) -> (bool, bool) {
         let session = self.session();
@@ -148,7 +171,7 @@ impl Peer {
 pub(super) async fn run(conn: ConnId, peer: Arc<Peer>, reading: Reading, tell: mpsc::Sender<Told>) {
     let reason = match read(conn, &peer, reading, &tell).await {
         Ok(never) => match never {},
-        Err(reason) => reason,
+        Err(reason) => peer.session().ended(reason),
     };
     // The hub may be gone; then nobody asks.
     drop(tell.send(Told::Closed(conn, reason)).await);
@@ -164,8 +187,9 @@ async fn read(
     let mut messages = VecDeque::new();
     let mut read_bytes = READ_BYTES_MIN;
     let mut is_ready = false;
-    let deadline = tokio::time::sleep(peer.handshake);
-    tokio::pin!(deadline);
+    let deadline = Instant::now() + peer.handshake;
+    let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
+    tokio::pin!(timer);
     loop {
         let (reads, writes) = peer.wants();
         if buffer.capacity() - buffer.len() < read_bytes / 2 {
@@ -195,7 +219,13 @@ async fn read(
             }
             // Cancel safe: a permit that is not taken stays.
             () = peer.behind.notified(), if !writes => {}
-            () = &mut deadline, if !is_ready => return Err(CloseReason::HandshakeTimeout),
+            () = &mut timer, if !is_ready => {
+                if Instant::now() >= deadline {
+                    return Err(CloseReason::HandshakeTimeout);
+                }
+                result = peer.release();
+                timer.as_mut().reset(deadline);
+            }
         }
         // What came whole before the bytes that end a connection is delivered like in libzmq.
         for frames in messages.drain(..) {
