@@ -17,6 +17,7 @@
 pub mod control;
 pub mod facts;
 pub mod keeper;
+pub mod keys;
 pub mod ledger;
 pub mod logs;
 pub mod node;
