@@ -276,6 +276,7 @@ pub(super) fn replica(
             .collect(),
         health: Endpoint::ipc("/nonexistent"),
         broadcast_ms: BROADCAST_MS,
+        guarded: None,
     })
 }
 

@@ -72,6 +72,12 @@ impl Layout {
             .join(format!("{instance}.peers.json"))
     }
 
+    /// The keys of a program, secret ones too: `ZMQNET_KEYS`. Beside the sockets, so that no disk keeps
+    /// them.
+    pub fn keys_file(&self, instance: &str) -> PathBuf {
+        self.runtime.join(format!("{instance}.keys.json"))
+    }
+
     /// The keeper's socket.
     pub fn keeper_socket(&self) -> PathBuf {
         socket(&self.runtime, "keeper")

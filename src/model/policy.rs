@@ -3,9 +3,13 @@
 //! These are the resolved forms, every field filled. What a person may leave out, and what then
 //! holds, is in `manifest/policy.rs`.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
+use super::name::InstanceName;
+use super::security::{Admitted, Guarded};
 
 /// How an instance shows that it is alive and ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +45,9 @@ pub enum ProbeHow {
         send: String,
         /// What must come back; any reply when absent.
         expect: Option<String>,
+        /// The keys, where the socket is encrypted.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        secured: Option<Box<Secured>>,
     },
     /// The same, where the instance only dials: the prober listens and the instance dials it.
     Dialled {
@@ -50,6 +57,9 @@ pub enum ProbeHow {
         send: String,
         /// What must come back; any reply when absent.
         expect: Option<String>,
+        /// The keys, where the socket is encrypted.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        secured: Option<Box<Secured>>,
     },
     /// A command that must exit 0.
     Exec {
@@ -73,6 +83,23 @@ pub enum ProbeHow {
         /// The regular expression.
         regex: String,
     },
+}
+
+/// Whose keys a prober uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Secured {
+    /// It dials.
+    Dials {
+        /// The key directory, absolute.
+        keys: PathBuf,
+        /// Whose key it presents.
+        own: InstanceName,
+        /// Whose key the instance must have.
+        server: Admitted,
+    },
+    /// It listens.
+    Listens(Guarded),
 }
 
 /// Kept running, run to its end, or started by hand.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::change::{Change, Class, Op};
-use super::{Exec, Instance, Plan, Process, Run, Socket, Wire, mesh};
+use super::{Exec, Instance, Plan, Process, Run, Socket, Wire, admitted, mesh};
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName};
 
@@ -50,7 +50,7 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<Change> {
             continue;
         };
         let harsh = restart_causes((was, was_process), (now, process));
-        let gentle = live_causes(was_process, process);
+        let gentle = live_causes((was, was_process), (now, process));
         if !harsh.is_empty() {
             changes.push(step(Op::Restart, now, Class::Restart, harsh.join(", ")));
         } else if !gentle.is_empty() {
@@ -148,7 +148,7 @@ fn port_cause(was: &Instance, now: &Instance) -> Option<String> {
 
 fn socket_causes(was: &[Socket], now: &[Socket]) -> Vec<String> {
     let by_env = |sockets: &[Socket]| -> HashMap<String, Socket> {
-        let named = |socket: &Socket| (socket.env.clone(), socket.clone());
+        let named = |socket: &Socket| (socket.env.clone(), socket.fixed());
         sockets.iter().map(named).collect()
     };
     let (was, now) = (by_env(was), by_env(now));
@@ -187,8 +187,12 @@ fn env_causes(was: &Process, now: &Process) -> Vec<String> {
         .collect()
 }
 
-/// What an instance takes while it runs: other members of its mesh, and how it is watched over.
-fn live_causes(was: &Process, now: &Process) -> Vec<String> {
+/// What an instance takes while it runs: other members of its mesh, whom it admits, and how it is
+/// watched over.
+fn live_causes(
+    (was_instance, was): (&Instance, &Process),
+    (now_instance, now): (&Instance, &Process),
+) -> Vec<String> {
     let members = match (&was.exec, &now.exec) {
         (Exec::Role(was), Exec::Role(now)) => mesh::causes(was, now),
         (Exec::Program { .. } | Exec::Role(_), _) => Vec::new(),
@@ -205,7 +209,13 @@ fn live_causes(was: &Process, now: &Process) -> Vec<String> {
     .into_iter()
     .filter(|(_, is_changed)| *is_changed)
     .map(|(key, _)| format!("`{key}` changed"));
-    members.into_iter().chain(watched).collect()
+    // Whoever joins a mesh is admitted by it, and that is said already.
+    let admitted = match members.is_empty() {
+        true => admitted::cause(was_instance, now_instance),
+        false => None,
+    };
+    let told = members.into_iter().chain(admitted);
+    told.chain(watched).collect()
 }
 
 /// Numbers the steps, says what each needs and which wires it touches.

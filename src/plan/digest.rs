@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Exec, Instance, Plan, Process};
+use super::{Exec, Instance, Plan, Process, Socket};
 
 /// The SHA-256 of a plan's JSON without its digest, in hexadecimal digits. Mappings in a plan are
 /// sorted and lists are in the order of the manifest, so the same plan has the same bytes.
@@ -27,10 +27,12 @@ pub fn life(instance: &Instance, process: &Process) -> String {
     let ports: Vec<_> = ports
         .map(|port| (&port.port, &port.bind, &port.address))
         .collect();
+    // Who is admitted may change while it runs.
+    let sockets: Vec<_> = instance.sockets.iter().map(Socket::fixed).collect();
     of(&(
         (instance.kind, program, &process.cwd, process.run),
         (&process.env, &process.env_files, &process.limits),
-        (&instance.sockets, ports),
+        (sockets, ports),
     ))
 }
 

@@ -17,7 +17,7 @@ use crate::roles::{self, Kind, replica};
 use crate::source::path::Path;
 use crate::topology::expand::Scope;
 use crate::topology::paths::{absolute, program};
-use crate::topology::{self, Topology, Why, sockets};
+use crate::topology::{self, Topology, Why, guards, sockets};
 
 /// How long a broadcast waits for a member that is connected and silent.
 const BROADCAST_MS: u64 = 1_000;
@@ -41,6 +41,7 @@ pub fn make(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Plan {
             .map(|instance| maker.instance(instance))
             .collect(),
         wires: maker.wires(),
+        keys: maker.keys(),
         unbuilt: unbuilt::of(topology, origin),
     };
     plan.digest = digest::digest(&plan);
@@ -80,11 +81,13 @@ impl Maker<'_> {
                 }
             };
             let (bind, address) = sockets::endpoints(self.topology, instance, position);
+            let guarded = guards::listener(self.topology, instance, position);
             ports.extend(bind.into_iter().zip(address).map(|(bind, address)| Port {
                 port: listen.port.clone(),
                 bind,
                 address,
                 origin: origin.clone(),
+                guarded: guarded.clone(),
             }));
         }
         ports
@@ -191,10 +194,11 @@ impl Maker<'_> {
                 }
             }
         }
-        let listen = self.ports(instance).into_iter().map(|port| port.bind);
+        let ports = self.ports(instance);
         replica::Config {
             name: instance.name.clone(),
-            listen: listen.collect(),
+            guarded: ports.first().and_then(|port| port.guarded.clone()),
+            listen: ports.into_iter().map(|port| port.bind).collect(),
             peers,
             health: self.topology.layout.health(instance.name.as_str()),
             broadcast_ms: BROADCAST_MS,
@@ -211,6 +215,9 @@ impl Maker<'_> {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let name = instance.name.as_str();
         env.push(("ZMQNET_SOCKETS".to_owned(), path(layout.told_file(name))));
+        if self.topology.needs_key(instance) {
+            env.push(("ZMQNET_KEYS".to_owned(), path(layout.keys_file(name))));
+        }
         if scope
             .sockets()
             .iter()
@@ -265,16 +272,19 @@ impl Maker<'_> {
         if let Some(leg) = sockets::probed_leg(self.topology, instance.node) {
             let send = decl.send.as_deref().map_or_else(|| "PING".to_owned(), text);
             let expect = decl.expect.as_deref().map(text);
+            let secured = guards::probe(self.topology, instance, leg).map(Box::new);
             return match self.topology.legs[leg].mode(Side::To) {
                 Mode::Bind => ProbeHow::Request {
                     endpoint: sockets::dial(self.topology, instance, leg),
                     send,
                     expect,
+                    secured,
                 },
                 Mode::Connect => ProbeHow::Dialled {
                     endpoint: layout.prober(instance.name.as_str()),
                     send,
                     expect,
+                    secured,
                 },
             };
         }
@@ -296,6 +306,13 @@ impl Maker<'_> {
             Some(regex) => ProbeHow::Log { regex: text(regex) },
             None => ProbeHow::Alive,
         }
+    }
+
+    /// The key directory, where anything is encrypted.
+    fn keys(&self) -> Option<PathBuf> {
+        let mut instances = self.topology.instances.iter();
+        let is_any = instances.any(|instance| self.topology.needs_key(instance));
+        is_any.then(|| self.topology.keys_dir())
     }
 
     fn wires(&self) -> Vec<Wire> {
@@ -349,6 +366,8 @@ impl From<&sockets::Socket> for Socket {
             endpoints: socket.endpoints.clone(),
             topics: socket.topics.clone(),
             peers: socket.peers.clone(),
+            guarded: socket.guarded.clone(),
+            servers: socket.servers.clone(),
         }
     }
 }

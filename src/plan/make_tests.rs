@@ -125,3 +125,67 @@ fn the_same_manifest_gives_the_same_bytes_and_what_is_not_built_is_named() {
         "tcp://127.0.0.1:7001"
     );
 }
+
+/// Whom the first port of an instance admits.
+fn admitted<'a>(plan: &'a Plan, instance: &str) -> Vec<&'a str> {
+    let port = plan.instance(instance).unwrap().ports.first();
+    let guarded = port.and_then(|port| port.guarded.as_ref()).unwrap();
+    guarded.allow.iter().map(|it| it.who.as_str()).collect()
+}
+
+const ALWAYS: &str = "{zmqnet: 1, security: {curve: always, keys: ./secret}, nodes: {client: {command: [./c], replicas: 2}, other: {command: [./o]}, worker: {command: [./w], replicas: 2, probe: {request: tasks}}, far: {kind: external, port: 9000, key: \"Yne@$$w-vo<fVvi]a<NY6T1ed:M$$fCG*[IaLV{hID\"}, quorum: {kind: replica, replicas: [alpha, bravo]}}, links: {tasks: {pattern: request, from: client, to: worker}, calls: {pattern: request, from: other, to: [far, bravo-only]}, votes: {pattern: mesh, among: quorum}}}";
+
+#[test]
+fn who_is_admitted_is_exactly_who_stands_on_the_other_side() {
+    let text = ALWAYS
+        .replace("[far, bravo-only]", "[far, quorum]")
+        .replace("$$", "$");
+    let plan = plan(&text);
+    assert_eq!(admitted(&plan, "worker-0"), ["client-0", "client-1"]);
+    assert_eq!(admitted(&plan, "bravo"), ["other", "alpha"]);
+    assert_eq!(admitted(&plan, "far"), ["other"]);
+    assert_eq!(plan.keys, Some(PathBuf::from("/m/secret")));
+    let client = &plan.instance("client-0").unwrap().sockets[0];
+    let servers: Vec<&str> = client.servers.iter().map(|it| it.is.who.as_str()).collect();
+    assert_eq!(servers, ["worker-0", "worker-1"]);
+    // A key that is written is that one; others are read when they are used.
+    let other = &plan.instance("other").unwrap().sockets[0];
+    let keys: Vec<bool> = other.servers.iter().map(|it| it.is.key.is_some()).collect();
+    assert_eq!(keys, [true, false, false]);
+    assert!(plan.instances.iter().all(Instance::needs_key));
+    assert!(env(&plan, "worker-0", "ZMQNET_KEYS").ends_with("worker-0.keys.json"));
+    let worker = &plan.instance("worker-0").unwrap();
+    let ProbeHow::Request { secured, .. } = &worker.process.as_ref().unwrap().probe.how else {
+        panic!("{worker:?}");
+    };
+    assert!(secured.is_some());
+    assert!(worker.ports[0].guarded.as_ref().unwrap().admits_operator);
+    let client = plan.instance("client-0").unwrap();
+    assert!(client.ports.is_empty(), "who only dials admits nobody");
+}
+
+#[test]
+fn nothing_is_guarded_where_nothing_is_encrypted() {
+    let plan = plan(
+        "{zmqnet: 1, nodes: {quorum: {kind: replica, replicas: [alpha, bravo]}, p: {command: [./p]}}, links: {votes: {pattern: mesh, among: quorum}, calls: {pattern: request, from: p, to: quorum}}}",
+    );
+    assert_eq!(plan.keys, None);
+    assert!(!plan.instances.iter().any(Instance::needs_key));
+    assert_eq!(env(&plan, "p", "ZMQNET_KEYS"), "(unset)");
+    assert!(!serde_json::to_string(&plan).unwrap().contains("guarded"));
+}
+
+#[test]
+fn one_encrypted_wire_of_a_socket_encrypts_the_others() {
+    let plan = plan(
+        "{zmqnet: 1, nodes: {p: {command: [./p], sockets: {both: [one, two]}}, a: {command: [./a]}, b: {command: [./b]}, lone: {kind: replica}}, links: {one: {pattern: request, from: p, to: a, curve: always, types: {from: DEALER}}, two: {pattern: request, from: p, to: b, types: {from: DEALER}}}}",
+    );
+    let mechanisms: Vec<&str> = plan.wires.iter().map(|it| it.mechanism.as_str()).collect();
+    assert_eq!(mechanisms, ["CURVE", "CURVE"]);
+    assert_eq!(admitted(&plan, "b"), ["p"]);
+    let lone = plan.instance("lone").unwrap();
+    assert!(
+        lone.ports[0].guarded.is_none(),
+        "no link, and only one link is `always`"
+    );
+}

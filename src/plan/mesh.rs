@@ -75,6 +75,7 @@ mod tests {
             peers: peers.iter().map(peer).collect(),
             health: Endpoint::ipc("/none"),
             broadcast_ms: 1_000,
+            guarded: None,
         })
     }
 

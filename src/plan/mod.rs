@@ -4,6 +4,7 @@
 //! every wire, every policy. The runner obeys it; exports print it; the diff of two of them is what
 //! `apply` does. It holds no time, no random id and no secret: the same inputs give the same bytes.
 
+mod admitted;
 pub mod change;
 pub mod diff;
 pub mod digest;
@@ -22,6 +23,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 pub use crate::model::policy::{Condition, Run};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
+use crate::model::security::{Guarded, Server};
 use crate::model::socket::{Mode, Pattern, SocketType};
 use crate::roles::{Kind, ROLES};
 
@@ -46,6 +48,9 @@ pub struct Plan {
     pub instances: Vec<Instance>,
     /// Every wire, in the order of links and instances.
     pub wires: Vec<Wire>,
+    /// The key directory, absolute, where anything is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub keys: Option<PathBuf>,
     /// What this version plans but cannot run yet; `apply` starts nothing while there is any.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub unbuilt: Vec<Unbuilt>,
@@ -98,6 +103,18 @@ pub struct Instance {
     pub sockets: Vec<Socket>,
 }
 
+impl Instance {
+    /// Whether it has an encrypted socket, so that it needs a key.
+    pub fn needs_key(&self) -> bool {
+        let mut ports = self.ports.iter();
+        ports.any(|port| port.guarded.is_some())
+            || self
+                .sockets
+                .iter()
+                .any(|socket| socket.guarded.is_some() || !socket.servers.is_empty())
+    }
+}
+
 /// A plan names every kind, `command` too, which no manifest may write.
 fn kind_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
     let name = String::deserialize(deserializer)?;
@@ -117,6 +134,9 @@ pub struct Port {
     pub address: Endpoint,
     /// Where its number is written, or the instance where it was chosen.
     pub origin: Origin,
+    /// Who is admitted, where it is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guarded: Option<Guarded>,
 }
 
 /// How an instance runs.
@@ -201,6 +221,26 @@ pub struct Socket {
     /// For a mesh: the other members by name.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub peers: Vec<(InstanceName, Endpoint)>,
+    /// Who is admitted, where it listens and is encrypted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guarded: Option<Guarded>,
+    /// Whose key is at which endpoint, where it dials and is encrypted.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub servers: Vec<Server>,
+}
+
+impl Socket {
+    /// The socket without what may change while its program runs: who is admitted.
+    pub fn fixed(&self) -> Self {
+        let guarded = self.guarded.as_ref().map(|guarded| Guarded {
+            allow: Vec::new(),
+            ..guarded.clone()
+        });
+        Self {
+            guarded,
+            ..self.clone()
+        }
+    }
 }
 
 /// One planned connection.
@@ -235,6 +275,7 @@ impl Plan {
             host: None,
             instances: Vec::new(),
             wires: Vec::new(),
+            keys: None,
             unbuilt: Vec::new(),
         }
     }

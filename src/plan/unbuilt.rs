@@ -23,7 +23,6 @@ const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
     ("store", |node| node.store.is_some()),
     ("filters", |node| node.filters.is_some()),
-    ("key", |node| node.key.is_some()),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
     }),

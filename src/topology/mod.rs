@@ -8,6 +8,7 @@
 pub mod checks;
 pub mod expand;
 pub mod facts;
+pub mod guards;
 pub mod paths;
 pub mod resolve;
 pub mod sockets;

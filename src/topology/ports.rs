@@ -1,7 +1,7 @@
 //! Derives listening sockets from legs and numbers their TCP ports: written, else pinned, else the
 //! lowest of `defaults.ports` that nobody holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::facts::Facts;
 use super::{Instance, Leg, Listen, Node, Number, Place, Topology, Why, legs, policies};
@@ -9,7 +9,7 @@ use crate::manifest::node::PortDecl;
 use crate::manifest::topology::CurveMode;
 use crate::model::endpoint::is_loopback;
 use crate::model::quantity::PortRange;
-use crate::model::socket::SocketType;
+use crate::model::socket::{Mode, SocketType};
 
 /// Says of each leg what carries it.
 pub(super) fn carry(topology: &mut Topology) {
@@ -90,23 +90,64 @@ pub(super) fn listen(topology: &mut Topology) {
     spread_curve(topology);
 }
 
-/// One encrypted wire of a socket encrypts all its wires, and so on through their other ends.
+/// One encrypted wire of a socket encrypts all its wires, and so on through their other ends. A port
+/// of a role that no wire reaches is encrypted where everything is.
 fn spread_curve(topology: &mut Topology) {
+    let always: Vec<bool> = (0..topology.units.len())
+        .map(|unit| topology.curve_mode_of_unit(unit) == CurveMode::Always)
+        .collect();
+    let shared = shared_diallers(topology);
     loop {
         let mut changed = false;
         for node in &mut topology.nodes {
+            let is_always = always[node.unit];
             for listen in &mut node.listens {
-                let is_curve = listen.legs.iter().any(|leg| topology.legs[*leg].is_curve);
+                let mut legs = listen.legs.iter();
+                let is_curve = match listen.legs.is_empty() {
+                    true => is_always,
+                    false => legs.any(|leg| topology.legs[*leg].is_curve),
+                };
                 listen.is_curve = is_curve;
-                for leg in listen.legs.iter().filter(|_| is_curve) {
-                    changed |= !std::mem::replace(&mut topology.legs[*leg].is_curve, true);
+                if is_curve {
+                    changed |= encrypt(&mut topology.legs, &listen.legs);
                 }
+            }
+        }
+        for legs in &shared {
+            if legs.iter().any(|leg| topology.legs[*leg].is_curve) {
+                changed |= encrypt(&mut topology.legs, legs);
             }
         }
         if !changed {
             return;
         }
     }
+}
+
+/// Encrypts legs; whether one was not.
+fn encrypt(legs: &mut [Leg], which: &[usize]) -> bool {
+    let mut changed = false;
+    for leg in which {
+        changed |= !std::mem::replace(&mut legs[*leg].is_curve, true);
+    }
+    changed
+}
+
+/// The legs that one dialling socket of a program carries, where it carries several.
+fn shared_diallers(topology: &Topology) -> Vec<Vec<usize>> {
+    let mut shared: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
+    for (index, node) in topology.nodes.iter().enumerate() {
+        if !node.is_program() || node.decl.sockets.is_empty() {
+            continue;
+        }
+        for (leg, side) in &node.ends {
+            if topology.legs[*leg].mode(*side) == Mode::Connect {
+                let name = topology.socket_name(index, *leg);
+                shared.entry((index, name)).or_default().push(*leg);
+            }
+        }
+    }
+    shared.into_values().filter(|legs| legs.len() > 1).collect()
 }
 
 /// A built-in role listens on all its ports, linked or not, so that a person can reach it.
@@ -139,13 +180,9 @@ impl Topology {
     /// What is written about the encryption of a link, for it or for all.
     pub fn curve_mode(&self, link: usize) -> CurveMode {
         let link = &self.links[link];
-        let security = self.units[link.unit].decl.security.as_ref();
-        let root = self.units[0].decl.security.as_ref();
         self.curve_override
             .or(link.decl.curve)
-            .or(security.and_then(|security| security.curve))
-            .or(root.and_then(|security| security.curve))
-            .unwrap_or(CurveMode::Auto)
+            .unwrap_or_else(|| self.curve_mode_of_unit(link.unit))
     }
 
     /// The range that a node's unwritten ports are taken from.

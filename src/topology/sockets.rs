@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
-use super::{Instance, Leg, Topology, legs, other, ports};
+use super::{Instance, Leg, Topology, guards, legs, other, ports};
 use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName, env_form};
+use crate::model::security::{Admitted, Guarded, OPERATOR, Server};
 use crate::model::socket::{Mode, Pattern, Side, SocketType};
 
 /// A socket that a program is given.
@@ -25,6 +26,10 @@ pub struct Socket {
     pub topics: Vec<String>,
     /// For a mesh: the other members by name.
     pub peers: Vec<(InstanceName, Endpoint)>,
+    /// Who is admitted, where it listens and is encrypted.
+    pub guarded: Option<Guarded>,
+    /// Whose key is at which endpoint, where it dials and is encrypted.
+    pub servers: Vec<Server>,
 }
 
 /// The names of a node's sockets: one for each leg and side it stands on, several legs of one
@@ -69,12 +74,23 @@ pub fn of(topology: &Topology, instance: &Instance) -> Vec<Socket> {
                 endpoints: Vec::new(),
                 topics: Vec::new(),
                 peers: Vec::new(),
+                guarded: None,
+                servers: Vec::new(),
             });
             sockets.len() - 1
         });
         add(topology, instance, (leg_index, side), &mut sockets[at]);
         if is_probed_by_dialling(topology, instance.node, leg_index, side) {
             let prober = topology.layout.prober(instance.name.as_str());
+            if topology.legs[leg_index].is_curve {
+                sockets[at].servers.push(Server {
+                    endpoint: prober.clone(),
+                    is: Admitted {
+                        who: InstanceName::new(OPERATOR),
+                        key: None,
+                    },
+                });
+            }
             sockets[at].endpoints.push(prober);
         }
     }
@@ -118,6 +134,8 @@ fn add(
     }
     match leg.mode(side) {
         Mode::Bind => {
+            let position = topology.listen_index[&(instance.node, leg_index)];
+            to.guarded = guards::listener(topology, instance, position);
             for endpoint in listening(topology, instance, leg_index).0 {
                 if !to.endpoints.contains(&endpoint) {
                     to.endpoints.push(endpoint);
@@ -127,6 +145,12 @@ fn add(
         Mode::Connect => {
             for peer in peers(topology, instance, leg_index, side) {
                 let endpoint = dial(topology, peer, leg_index);
+                if leg.is_curve {
+                    to.servers.push(Server {
+                        endpoint: endpoint.clone(),
+                        is: topology.admitted(peer),
+                    });
+                }
                 if leg.pattern == Pattern::Mesh {
                     to.peers.push((peer.name.clone(), endpoint.clone()));
                 }

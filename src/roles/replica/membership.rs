@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::name::InstanceName;
+use crate::model::security::Guarded;
 use crate::protocol::zn1;
 
 use super::{Action, Config, Machine, Outcome, Peer};
@@ -63,10 +64,17 @@ impl Config {
             peers: _,
             health,
             broadcast_ms,
+            guarded,
         } = self;
+        // Who is admitted may change; whether anybody is asked, and with which key, may not.
+        let lock = |guarded: &Option<Guarded>| {
+            let guarded = guarded.as_ref();
+            guarded.map(|it| (it.keys.clone(), it.name.clone(), it.node.clone()))
+        };
         let changed = [
             ("its name", *name != next.name),
             ("where it listens", *listen != next.listen),
+            ("its encryption", lock(guarded) != lock(&next.guarded)),
             ("its health socket", *health != next.health),
             (
                 "how long a broadcast waits",

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::name::InstanceName;
+use crate::model::security::Guarded;
 use crate::protocol::envelope;
 use crate::protocol::mesh::{Message, MessageType};
 use crate::protocol::zn1::{self, Reply};
@@ -44,6 +45,10 @@ pub struct Config {
     pub health: Endpoint,
     /// How long a broadcast waits for a peer that is connected and silent, in milliseconds.
     pub broadcast_ms: u64,
+    /// Where its socket is encrypted: its key, and who is admitted. Its peers then are encrypted too
+    /// and are told by their keys.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub guarded: Option<Guarded>,
 }
 
 /// Which of its sockets a message came in by.

@@ -18,6 +18,7 @@ fn machine(peers: &[&str]) -> Machine {
             .collect(),
         health: Endpoint::ipc("/none"),
         broadcast_ms: 1_000,
+        guarded: None,
     })
 }
 

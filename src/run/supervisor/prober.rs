@@ -51,6 +51,7 @@ async fn ask(process: &Process, timeout: Duration) -> Result<(), String> {
             endpoint,
             send,
             expect,
+            ..
         } => {
             let reply = dialled(endpoint, vec![Bytes::from(send.clone())], timeout).await?;
             expected(&reply, expect.as_deref())

@@ -2,13 +2,15 @@
 //! it.
 
 use crate::diagnostics::{Diagnostic, codes};
+use crate::model::key::PublicKey;
+use crate::model::security::OPERATOR;
 use crate::roles::Kind;
 use crate::topology::{Instance, Leg, Topology};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
     let mut last = None;
-    for leg in topology.legs.iter().filter(|leg| leg.is_beyond) {
-        if last == Some(leg.link) {
+    for leg in &topology.legs {
+        if last == Some(leg.link) || !(leg.is_beyond || leg.is_curve) {
             continue;
         }
         last = Some(leg.link);
@@ -17,6 +19,37 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         } else {
             found.push(in_the_clear(topology, leg));
         }
+    }
+    keys(topology, found);
+}
+
+/// Keys that are none, and the name that is taken.
+fn keys(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    for node in &topology.nodes {
+        let Some(key) = &node.decl.key else { continue };
+        if let Err(error) = key.parse::<PublicKey>() {
+            let message = format!("`{}` has a `key` that is none", node.name);
+            found.push(
+                Diagnostic::error(codes::WRONG_VALUE, message)
+                    .at_value(node.at.key("key"), error.to_string())
+                    .help("its public key as Z85, as it stands in its `.key` file"),
+            );
+        }
+    }
+    let encrypted = topology
+        .instances
+        .iter()
+        .filter(|it| topology.needs_key(it));
+    for instance in encrypted.filter(|it| it.name.as_str() == OPERATOR) {
+        let message = format!("no instance may be called `{OPERATOR}` where links are encrypted");
+        found.push(
+            Diagnostic::error(codes::WRONG_VALUE, message)
+                .at_key(
+                    instance.at.clone(),
+                    "the key of zmqnet's own commands is called so",
+                )
+                .help("give it another name"),
+        );
     }
 }
 
@@ -44,7 +77,7 @@ fn far_member<'a>(topology: &'a Topology, leg: &Leg) -> Option<&'a Instance> {
 /// A wire that must be encrypted and cannot be.
 fn encrypted(topology: &Topology, leg: &Leg, found: &mut Vec<Diagnostic>) {
     let link = &topology.links[leg.link];
-    if topology.units[link.unit].is_bare {
+    if leg.is_beyond && topology.units[link.unit].is_bare {
         let message = "a bare `peers.json` listens beyond loopback and cannot be encrypted";
         let mut fault = Diagnostic::error(codes::OPEN_WITHOUT_CURVE, message)
             .help("say that you mean it: `--curve never`");
@@ -68,7 +101,13 @@ fn encrypted(topology: &Topology, leg: &Leg, found: &mut Vec<Diagnostic>) {
                         node.at.clone(),
                         "somebody else starts it: we do not know its key",
                     )
-                    .at_key(link.at.clone(), "this link leaves its host")
+                    .at_key(
+                        link.at.clone(),
+                        match leg.is_beyond {
+                            true => "this link leaves its host",
+                            false => "this link is encrypted",
+                        },
+                    )
                     .help("write its public key as `key`, or `curve: never` in the link"),
             );
         }
