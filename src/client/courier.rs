@@ -103,7 +103,7 @@ impl Courier {
     /// A courier that has not dialled.
     pub fn new(endpoint: Endpoint, schedule: Schedule) -> Self {
         Self {
-            dialler: Dialler::new(endpoint, None),
+            dialler: Dialler::new(endpoint, None, None),
             schedule,
         }
     }

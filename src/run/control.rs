@@ -171,7 +171,7 @@ impl Control {
             .map_err(ControlError::Runtime)?;
         let deadline = Instant::now() + patience;
         await_listener(&layout.control_socket(), patience);
-        let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None);
+        let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None, None);
         runtime
             .block_on(async { dialler.connect_patiently(deadline).await })
             .map_err(ControlError::Dial)?;

@@ -1,5 +1,5 @@
-//! The dialling side, on the `zeromq` crate: one request on a fresh socket, or a dialler that keeps
-//! its connection and is rebuilt when it falls silent.
+//! The dialling side: one request on a fresh socket, or a dialler that keeps its connection and is
+//! rebuilt when it falls silent. NULL goes by the `zeromq` crate, CURVE by our own sessions.
 //!
 //! The library has no deadline on a reply, retries a refused connection until its own timeout and
 //! cannot cancel what was sent, so everything here is bounded from outside, and the way in which a
@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,12 +16,17 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use zeromq::util::PeerIdentity;
 use zeromq::{
     ReqSocket, Socket, SocketEvent, SocketOptions, SocketRecv, SocketSend, ZmqError, ZmqMessage,
 };
 
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::socket::SocketType;
+
+use super::curve::CurveClient;
+use super::hub::{CloseReason, Mechanism, SessionConfig, Side};
+use super::link::Link;
 
 /// A handshake on one machine takes a third of a millisecond; one that takes longer than this is
 /// looked into with a plain connection.
@@ -35,8 +41,16 @@ const PATIENCE_MAX: Duration = Duration::from_millis(20);
 pub enum DialError {
     /// Nobody listens there: the port is closed, or there is no socket file, or nobody behind it.
     NobodyListens,
-    /// Somebody listens and broke off the handshake: not ZeroMQ, or no socket that serves requests.
+    /// Somebody listens and broke off the handshake: no socket that serves requests, or too busy.
     Refused,
+    /// Somebody listens and does not speak ZMTP.
+    NotZmtp,
+    /// Somebody listens and speaks this security mechanism, which is not ours.
+    Speaks(Mechanism),
+    /// Somebody listens, and the key we expect is not theirs.
+    WrongServerKey,
+    /// Somebody listens and does not admit our key.
+    KeyRefused,
     /// Somebody listens and did not finish the handshake in time.
     NoHandshake,
     /// Connected, and no reply in time.
@@ -53,6 +67,13 @@ impl DialError {
         match self {
             Self::NobodyListens => "nobody listens",
             Self::Refused => "refused",
+            Self::NotZmtp => "does not speak ZMTP",
+            Self::Speaks(Mechanism::Null) => "speaks NULL, not CURVE",
+            Self::Speaks(Mechanism::Curve) => "speaks CURVE, not NULL",
+            Self::Speaks(Mechanism::Plain) => "speaks PLAIN, which is not offered here",
+            Self::Speaks(Mechanism::Other) => "speaks another security mechanism",
+            Self::WrongServerKey => "wrong server key",
+            Self::KeyRefused => "our key is not admitted",
             Self::NoHandshake => "no handshake",
             Self::Silent => "silent",
             Self::Unreachable(_) => "unreachable",
@@ -84,6 +105,18 @@ pub enum DialState {
     NobodyListens,
     /// See [`DialError::Refused`].
     Refused,
+    /// See [`DialError::NotZmtp`].
+    NotZmtp,
+    /// See [`DialError::Speaks`].
+    SpeaksNull,
+    /// See [`DialError::Speaks`].
+    SpeaksCurve,
+    /// See [`DialError::Speaks`].
+    SpeaksOther,
+    /// See [`DialError::WrongServerKey`].
+    WrongServerKey,
+    /// See [`DialError::KeyRefused`].
+    KeyRefused,
     /// See [`DialError::NoHandshake`].
     NoHandshake,
     /// See [`DialError::Silent`].
@@ -99,6 +132,12 @@ impl From<&DialError> for DialState {
         match error {
             DialError::NobodyListens => Self::NobodyListens,
             DialError::Refused => Self::Refused,
+            DialError::NotZmtp => Self::NotZmtp,
+            DialError::Speaks(Mechanism::Null) => Self::SpeaksNull,
+            DialError::Speaks(Mechanism::Curve) => Self::SpeaksCurve,
+            DialError::Speaks(Mechanism::Plain | Mechanism::Other) => Self::SpeaksOther,
+            DialError::WrongServerKey => Self::WrongServerKey,
+            DialError::KeyRefused => Self::KeyRefused,
             DialError::NoHandshake => Self::NoHandshake,
             DialError::Silent => Self::Silent,
             DialError::Unreachable(_) => Self::Unreachable,
@@ -113,7 +152,7 @@ pub async fn request(
     frames: Vec<Bytes>,
     timeout: Duration,
 ) -> Result<Vec<Bytes>, DialError> {
-    Dialler::new(endpoint.clone(), None)
+    Dialler::new(endpoint.clone(), None, None)
         .request(frames, Instant::now() + timeout)
         .await
 }
@@ -122,23 +161,61 @@ pub async fn request(
 pub struct Dialler {
     endpoint: Endpoint,
     name: Option<String>,
-    link: Option<Link>,
+    security: Option<Arc<CurveClient>>,
+    link: Option<Line>,
     state: DialState,
 }
 
 /// A connection whose handshake is done.
-struct Link {
-    socket: ReqSocket,
-    announced: Bytes,
+enum Line {
+    /// NULL, by the library.
+    Plain { socket: ReqSocket, announced: Bytes },
+    /// CURVE, by our own session.
+    Curve(Box<Link>),
+}
+
+impl Line {
+    async fn exchange(&mut self, frames: Vec<Bytes>) -> Result<Vec<Bytes>, DialError> {
+        match self {
+            Self::Plain { socket, .. } => {
+                let message = ZmqMessage::try_from(frames).expect("a request has a frame");
+                let exchange = async {
+                    socket.send(message).await?;
+                    socket.recv().await
+                };
+                let reply: Result<_, ZmqError> = exchange.await;
+                reply
+                    .map(ZmqMessage::into_vec)
+                    .map_err(|_| DialError::Closed)
+            }
+            Self::Curve(link) => {
+                let mut request = Vec::with_capacity(frames.len() + 1);
+                request.push(Bytes::new());
+                request.extend(frames);
+                let closed = |_| DialError::Closed;
+                link.send(request).await.map_err(closed)?;
+                // A REQ drops what has no envelope of its own.
+                loop {
+                    let mut reply = link.recv().await.map_err(closed)?;
+                    if reply.len() > 1 && reply[0].is_empty() {
+                        reply.remove(0);
+                        return Ok(reply);
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Dialler {
     /// A dialler that has not dialled. With a name it calls itself `NAME#PID.N`, another N for each
     /// connection: a listener that refuses an identity it still holds never refuses us.
-    pub fn new(endpoint: Endpoint, name: Option<String>) -> Self {
+    /// With keys it speaks CURVE, without NULL.
+    pub fn new(endpoint: Endpoint, name: Option<String>, security: Option<CurveClient>) -> Self {
         Self {
             endpoint,
             name,
+            security: security.map(Arc::new),
             link: None,
             state: DialState::NeverDialled,
         }
@@ -157,12 +234,28 @@ impl Dialler {
 
     /// What the other end calls itself, once connected; empty where it does not.
     pub fn announced(&self) -> &[u8] {
-        self.link.as_ref().map_or(&[], |link| &link.announced)
+        match &self.link {
+            Some(Line::Plain { announced, .. }) => announced,
+            Some(Line::Curve(link)) => link.announced(),
+            None => &[],
+        }
     }
 
     /// Drops the connection; the next request dials anew.
     pub fn reset(&mut self) {
         self.link = None;
+    }
+
+    /// Waits until the connection is lost while nothing is asked, for ever where there is none.
+    /// Cancel safe.
+    pub async fn lost(&mut self) {
+        match &mut self.link {
+            Some(Line::Curve(link)) => drop(link.lost().await),
+            // The library keeps its socket to itself; the next request meets the loss.
+            Some(Line::Plain { .. }) | None => std::future::pending().await,
+        }
+        self.link = None;
+        self.state = DialState::Lost;
     }
 
     /// Connects, unless there is a connection.
@@ -175,7 +268,21 @@ impl Dialler {
             DialState::NeverDialled | DialState::Connected => HEDGE,
             _ => Duration::ZERO,
         };
-        match open(&self.endpoint, self.identity(), hedge, deadline).await {
+        let opened = match &self.security {
+            None => match open(&self.endpoint, self.identity(), hedge, deadline).await {
+                Err(DialError::Refused) => {
+                    let config = self.session(None);
+                    Err(look(&self.endpoint, config, deadline).await)
+                }
+                opened => opened,
+            },
+            Some(keys) => {
+                let config = self.session(Some(keys.clone()));
+                let link = Link::open(&self.endpoint, config, deadline).await;
+                link.map(|link| Line::Curve(Box::new(link)))
+            }
+        };
+        match opened {
             Ok(link) => {
                 self.link = Some(link);
                 self.state = DialState::Connected;
@@ -194,9 +301,9 @@ impl Dialler {
         let mut pause = PATIENCE_MIN;
         loop {
             // A plain connection says at once that nobody listens, the library only in time.
-            let reached = match self.link {
-                Some(_) => Ok(Ok(())),
-                None => timeout_at(deadline, reach(&self.endpoint)).await,
+            let reached = match (&self.link, &self.security) {
+                (None, None) => timeout_at(deadline, reach(&self.endpoint)).await,
+                (Some(_), _) | (_, Some(_)) => Ok(Ok(())),
             };
             let connected = match reached {
                 Ok(Err(error)) => Err(error),
@@ -249,14 +356,9 @@ impl Dialler {
         deadline: Instant,
     ) -> Result<Vec<Bytes>, DialError> {
         let link = self.link.as_mut().expect("connected two lines above");
-        let message = ZmqMessage::try_from(frames).expect("a request has a frame");
-        let exchange = async {
-            link.socket.send(message).await?;
-            link.socket.recv().await
-        };
-        let result = match timeout_at(deadline, exchange).await {
-            Ok(Ok(reply)) => return Ok(reply.into_vec()),
-            Ok(Err(_)) => DialError::Closed,
+        let result = match timeout_at(deadline, link.exchange(frames)).await {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(error)) => error,
             Err(_) => DialError::Silent,
         };
         self.link = None;
@@ -264,26 +366,33 @@ impl Dialler {
         Err(result)
     }
 
-    fn identity(&self) -> Option<PeerIdentity> {
+    fn session(&self, keys: Option<Arc<CurveClient>>) -> SessionConfig {
+        SessionConfig {
+            socket_type: SocketType::Req,
+            announce: self.identity().unwrap_or_default().into(),
+            limits: Arc::new(WireLimits::default()),
+            side: Side::Dialling(keys),
+        }
+    }
+
+    fn identity(&self) -> Option<String> {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let name = self.name.as_ref()?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        format!("{name}#{}.{count}", std::process::id())
-            .parse()
-            .ok()
+        Some(format!("{name}#{}.{count}", std::process::id()))
     }
 }
 
 /// Opens a socket and finishes the handshake, or says in which way it could not.
 async fn open(
     endpoint: &Endpoint,
-    identity: Option<PeerIdentity>,
+    identity: Option<String>,
     hedge: Duration,
     deadline: Instant,
-) -> Result<Link, DialError> {
+) -> Result<Line, DialError> {
     let mut options = SocketOptions::default();
     options.connect_timeout(deadline.saturating_duration_since(Instant::now()));
-    if let Some(identity) = identity {
+    if let Some(identity) = identity.and_then(|name| name.parse().ok()) {
         options.peer_identity(identity);
     }
     let mut socket = ReqSocket::with_options(options);
@@ -315,7 +424,16 @@ async fn open(
         Ok(SocketEvent::Connected(_, id)) => Bytes::copy_from_slice(id.as_ref()),
         _ => Bytes::new(),
     };
-    Ok(Link { socket, announced })
+    Ok(Line::Plain { socket, announced })
+}
+
+/// Why somebody broke off a handshake of the library, which does not say: asked for once more, by
+/// our own session, for the reason alone.
+async fn look(endpoint: &Endpoint, config: SessionConfig, deadline: Instant) -> DialError {
+    match Link::open(endpoint, config, deadline).await {
+        Err(error @ (DialError::Speaks(_) | DialError::NotZmtp)) => error,
+        Ok(_) | Err(_) => DialError::Refused,
+    }
 }
 
 fn late(is_reached: bool) -> DialError {
@@ -329,19 +447,40 @@ fn late(is_reached: bool) -> DialError {
 fn fault(error: &ZmqError, is_reached: bool) -> DialError {
     match error {
         ZmqError::ConnectTimeout(_) => late(is_reached),
-        ZmqError::Network(error) => io_fault(error),
+        ZmqError::Network(error) => DialError::from(error),
         ZmqError::Endpoint(_) => DialError::Unreachable(io::ErrorKind::InvalidInput),
         _ => DialError::Refused,
     }
 }
 
-fn io_fault(error: &io::Error) -> DialError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::NobodyListens,
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::UnexpectedEof => DialError::Refused,
-        kind => DialError::Unreachable(kind),
+impl From<&io::Error> for DialError {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::NobodyListens,
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof => Self::Refused,
+            kind => Self::Unreachable(kind),
+        }
+    }
+}
+
+/// What the end of a connection says of whom we dialled, before its handshake was done.
+impl From<&CloseReason> for DialError {
+    fn from(reason: &CloseReason) -> Self {
+        match reason {
+            CloseReason::Io(kind) => Self::from(&io::Error::from(*kind)),
+            CloseReason::HandshakeTimeout => Self::NoHandshake,
+            CloseReason::NotZmtp => Self::NotZmtp,
+            CloseReason::Mechanism { theirs, .. } => Self::Speaks(*theirs),
+            CloseReason::WrongServerKey => Self::WrongServerKey,
+            CloseReason::KeyRefused => Self::KeyRefused,
+            CloseReason::Peer
+            | CloseReason::Key { .. }
+            | CloseReason::Protocol(_)
+            | CloseReason::TooLarge
+            | CloseReason::TooManyParts => Self::Refused,
+        }
     }
 }
 
@@ -352,5 +491,5 @@ async fn reach(endpoint: &Endpoint) -> Result<(), DialError> {
         Endpoint::Tcp { host, port } => TcpStream::connect((host.as_str(), *port)).await.map(drop),
         Endpoint::Ipc { path } => UnixStream::connect(path).await.map(drop),
     }
-    .map_err(|error| io_fault(&error))
+    .map_err(|error| DialError::from(&error))
 }

@@ -9,6 +9,9 @@ pub mod curve;
 pub mod dial;
 pub mod hub;
 pub mod linger;
+mod link;
 
+#[cfg(test)]
+mod secured_tests;
 #[cfg(test)]
 mod tests;

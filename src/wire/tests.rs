@@ -115,7 +115,7 @@ async fn requests_are_answered_over_tcp_and_ipc_and_the_facts_are_right() {
         .mode();
     assert_eq!(mode & 0o777, 0o600);
     for endpoint in [&tcp, &ipc] {
-        let mut dialler = Dialler::new(endpoint.clone(), Some("alpha".into()));
+        let mut dialler = Dialler::new(endpoint.clone(), Some("alpha".into()), None);
         let asking = dialler.request(text("hello"), Instant::now() + LONG);
         let answering = async {
             loop {
@@ -255,7 +255,7 @@ async fn connections_are_bounded() {
         ..WireLimits::default()
     };
     let server = echo(hub(&endpoint, limits));
-    let mut one = Dialler::new(endpoint.clone(), None);
+    let mut one = Dialler::new(endpoint.clone(), None, None);
     let deadline = Instant::now() + LONG;
     assert_eq!(one.request(text("x"), deadline).await, Ok(text("x")));
     let refused = dial::request(&endpoint, text("x"), LONG).await;
@@ -405,7 +405,7 @@ async fn a_dialler_names_the_way_in_which_a_peer_is_out_of_reach() {
 async fn a_dialler_meets_a_restarted_server_at_once_and_no_late_reply() {
     let endpoint = free();
     let server = echo(hub(&endpoint, WireLimits::default()));
-    let mut dialler = Dialler::new(endpoint.clone(), Some("alpha".into()));
+    let mut dialler = Dialler::new(endpoint.clone(), Some("alpha".into()), None);
     let deadline = Instant::now() + LONG;
     assert_eq!(dialler.request(text("1"), deadline).await, Ok(text("1")));
     server.abort();
@@ -448,7 +448,7 @@ async fn a_dealer_port_serves_what_dials_it_as_a_server() {
     hub.listen("probe", &endpoint, SocketType::Dealer, Security::Open)
         .unwrap();
     let worker = raw(&endpoint, "worker").await;
-    let HubEvent::Opened { port, conn } = next(&mut hub).await else {
+    let HubEvent::Opened { port, conn, .. } = next(&mut hub).await else {
         panic!("the handshake comes first");
     };
     assert_eq!(&*port, "probe");
@@ -465,7 +465,7 @@ async fn a_request_that_was_given_up_still_arrives() {
     let endpoint = free();
     // Nobody looks at the hub's events while the request is made, so nothing is answered.
     let mut hub = hub(&endpoint, WireLimits::default());
-    let mut dialler = Dialler::new(endpoint.clone(), None);
+    let mut dialler = Dialler::new(endpoint.clone(), None, None);
     let until = Instant::now() + LONG;
     let opening = async { while !matches!(next(&mut hub).await, HubEvent::Opened { .. }) {} };
     let (opened, ()) = tokio::join!(dialler.connect(until), opening);

@@ -75,7 +75,7 @@ pub(super) fn start(
     tell: mpsc::Sender<News>,
 ) -> Bouncing {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
-    let dialler = Dialler::new(endpoint.clone(), Some(own_name.to_owned()));
+    let dialler = Dialler::new(endpoint.clone(), Some(own_name.to_owned()), None);
     let bouncer = Bouncer {
         peer,
         dialler,
@@ -108,6 +108,8 @@ impl Bouncer {
                     Some(job) => self.bounce(job).await,
                     None => return,
                 },
+                // Cancel safe: what was read stays with the connection.
+                () = self.dialler.lost() => again = Instant::now(),
                 () = sleep_until(again), if !self.dialler.is_connected() => {
                     drop(self.dialler.connect(Instant::now() + CONNECT_WAIT).await);
                     again = Instant::now() + backoff.mul_f64(0.75 + fastrand::f64() / 2.0);

@@ -271,12 +271,15 @@ impl Node {
                     frames,
                 });
             }
-            HubEvent::Opened { port, conn } => {
+            HubEvent::Opened { port, conn, .. } => {
                 tracing::debug!(conn = conn.0, port = &*port, "connection opened");
             }
-            HubEvent::Closed { port, conn, reason } => {
+            HubEvent::Closed {
+                port, conn, reason, ..
+            } => {
                 tracing::debug!(conn = conn.0, port = &*port, ?reason, "connection closed");
             }
+            HubEvent::DialFailed { .. } => unreachable!("nothing here dials by the hub"),
         }
     }
 

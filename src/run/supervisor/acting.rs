@@ -480,9 +480,10 @@ impl Supervisor {
             HubEvent::Closed { port, conn, .. } if &*port == CONTROL => {
                 self.waiters.retain(|waiter| waiter.reply.conn != conn);
             }
-            HubEvent::Opened { port, conn } => self.dialler_opened(&port, conn),
+            HubEvent::Opened { port, conn, .. } => self.dialler_opened(&port, conn),
             HubEvent::Message { port, conn, frames } => self.dialler_answered(&port, conn, &frames),
             HubEvent::Closed { port, conn, .. } => self.dialler_closed(&port, conn),
+            HubEvent::DialFailed { .. } => unreachable!("the supervisor's hub only listens"),
         }
     }
 }

@@ -13,25 +13,19 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType as OsSocket, sockopt};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType as OsSocket};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
 use super::Told;
-use super::stream::Stream;
+use super::stream::{self, Stream};
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: i32 = 1_024;
 /// How long accepting rests after an error such as too many open files.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
-
-/// How long a connection is silent before the kernel asks whether its peer's machine is there, how
-/// often it asks, and after how many unanswered questions the connection is gone.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_COUNT: u32 = 6;
 
 /// Why an endpoint could not be bound.
 #[derive(Debug)]
@@ -193,23 +187,12 @@ fn remove_stale(endpoint: &Endpoint, path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Latency is the point, and a peer whose machine is gone must not stay for ever. A socket that
-/// refuses an option still works.
-fn tune(stream: &TcpStream) {
-    stream.set_nodelay(true).ok();
-    if sockopt::set_socket_keepalive(stream, true).is_ok() {
-        sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE).ok();
-        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL).ok();
-        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT).ok();
-    }
-}
-
 /// Accepts until it is aborted or the hub is gone.
 pub(super) async fn accept(listener: Listener, port: usize, tell: mpsc::Sender<Told>) {
     loop {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
-                tune(&stream);
+                stream::tune(&stream);
                 (Stream::Tcp(stream), address.to_string())
             }),
             Listener::Unix(listener) => listener

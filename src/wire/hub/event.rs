@@ -9,7 +9,9 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::model::key::PublicKey;
+use crate::wire::dial::DialError;
 
+use super::dialling::DialId;
 use super::guard::KeyRefusal;
 
 /// A connection, by a number that is never used again.
@@ -26,6 +28,8 @@ pub enum HubEvent {
         port: Arc<str>,
         /// The connection.
         conn: ConnId,
+        /// Which dial made it, if we dialled.
+        dial: Option<DialId>,
     },
     /// A whole message, with the envelope its sender gave it.
     Message {
@@ -42,8 +46,19 @@ pub enum HubEvent {
         port: Arc<str>,
         /// The connection.
         conn: ConnId,
+        /// Which dial made it, if we dialled; one that is kept goes on by itself.
+        dial: Option<DialId>,
         /// Why.
         reason: CloseReason,
+    },
+    /// An attempt to dial came to nothing. A dial that is kept goes on by itself, another is over.
+    DialFailed {
+        /// The name it was given.
+        port: Arc<str>,
+        /// The dial.
+        dial: DialId,
+        /// Why.
+        reason: DialError,
     },
 }
 

@@ -9,6 +9,7 @@
 //! Shutdown order: listeners, then what is queued for the peers, then the connections.
 
 mod bind;
+mod dialling;
 mod event;
 mod facts;
 mod guard;
@@ -17,7 +18,7 @@ mod opening;
 mod opening_tests;
 mod peer;
 mod session;
-mod stream;
+pub(super) mod stream;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -32,9 +33,12 @@ use tokio::time::Instant;
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
+use crate::wire::dial::DialError;
 
 use bind::Bound;
 pub use bind::ListenError;
+use dialling::Dial;
+pub use dialling::{DialId, Dialling};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
@@ -54,6 +58,7 @@ enum Told {
         stream: Stream,
         address: String,
     },
+    Dialled(DialId, Result<(Stream, String), DialError>),
     Ready(ConnId),
     Message(ConnId, Vec<Bytes>),
     Closed(ConnId, CloseReason),
@@ -72,6 +77,8 @@ struct Entry {
     port: Arc<str>,
     /// Who decides whether its peer stays, if keys do.
     guard: Option<Arc<Guard>>,
+    /// Which dial made it, if we dialled.
+    dial: Option<DialId>,
     peer: Arc<Peer>,
     task: AbortHandle,
     is_open: bool,
@@ -83,6 +90,8 @@ pub struct Hub {
     announce: Bytes,
     ports: Vec<Port>,
     connections: HashMap<ConnId, Entry>,
+    dials: HashMap<DialId, Dial>,
+    last_dial: u64,
     /// Connections before the end of their handshake, oldest first; may name ones that are gone.
     pending: VecDeque<ConnId>,
     pending_count: usize,
@@ -104,6 +113,8 @@ impl Hub {
             announce: announce.into(),
             ports: Vec::new(),
             connections: HashMap::new(),
+            dials: HashMap::new(),
+            last_dial: 0,
             pending: VecDeque::new(),
             pending_count: 0,
             last: 0,
@@ -163,12 +174,16 @@ impl Hub {
                 self.accept(port, stream, address);
                 None
             }
+            Told::Dialled(dial, result) => self.dialled(dial, result),
             Told::Ready(conn) => {
                 let entry = self.connections.get_mut(&conn)?;
                 entry.is_open = true;
-                self.pending_count -= 1;
-                let port = entry.port.clone();
-                Some(HubEvent::Opened { port, conn })
+                let (port, dial) = (entry.port.clone(), entry.dial);
+                match dial {
+                    Some(dial) => self.dial_opened(dial),
+                    None => self.pending_count -= 1,
+                }
+                Some(HubEvent::Opened { port, conn, dial })
             }
             Told::Message(conn, frames) => {
                 let entry = self.connections.get(&conn)?;
@@ -185,12 +200,22 @@ impl Hub {
     /// What follows from the end of a connection that is no longer held.
     fn gone(&mut self, conn: ConnId, entry: Entry, reason: CloseReason) -> Option<HubEvent> {
         self.count(&reason);
+        let failed = match entry.dial {
+            Some(dial) => self.dial_ended(dial, entry.is_open, &reason),
+            None => None,
+        };
         if !entry.is_open {
-            self.pending_count -= 1;
-            return None;
+            if entry.dial.is_none() {
+                self.pending_count -= 1;
+            }
+            return failed;
         }
-        let port = entry.port;
-        Some(HubEvent::Closed { port, conn, reason })
+        Some(HubEvent::Closed {
+            port: entry.port,
+            conn,
+            dial: entry.dial,
+            reason,
+        })
     }
 
     /// Ends a connection for a reason of ours; the event follows.
@@ -240,31 +265,46 @@ impl Hub {
             return;
         }
         self.make_room();
-        self.last += 1;
-        let conn = ConnId(self.last);
+        let port = &self.ports[port];
         let config = SessionConfig {
-            socket_type: self.ports[port].socket_type,
+            socket_type: port.socket_type,
             announce: self.announce.clone(),
             limits: self.limits.clone(),
-            side: Side::Listening(self.ports[port].security.clone()),
+            side: Side::Listening(port.security.clone()),
         };
+        let guard = match &port.security {
+            Security::Open => None,
+            Security::Curve(guard) => Some(guard.clone()),
+        };
+        let conn = self.adopt(port.name.clone(), guard, None, (config, stream, address));
+        self.pending.push_back(conn);
+        self.pending_count += 1;
+    }
+
+    /// Takes up a connected stream.
+    fn adopt(
+        &mut self,
+        port: Arc<str>,
+        guard: Option<Arc<Guard>>,
+        dial: Option<DialId>,
+        (config, stream, address): (SessionConfig, Stream, String),
+    ) -> ConnId {
+        self.last += 1;
+        let conn = ConnId(self.last);
         let (peer, reading) = Peer::new(config, address, stream);
         let task = self
             .tasks
             .spawn(peer::run(conn, peer.clone(), reading, self.tell.clone()));
         let entry = Entry {
-            port: self.ports[port].name.clone(),
-            guard: match &self.ports[port].security {
-                Security::Open => None,
-                Security::Curve(guard) => Some(guard.clone()),
-            },
+            port,
+            guard,
+            dial,
             peer,
             task,
             is_open: false,
         };
         self.connections.insert(conn, entry);
-        self.pending.push_back(conn);
-        self.pending_count += 1;
+        conn
     }
 
     /// Closes the oldest connection without a handshake where there are too many of them.
@@ -286,12 +326,15 @@ impl Hub {
         entry.peer.send(frames)
     }
 
-    /// Closes a connection without waiting for what is queued. No event follows.
+    /// Closes a connection without waiting for what is queued. No event follows; a dial that is kept
+    /// dials again.
     pub fn close(&mut self, conn: ConnId) {
         if let Some(entry) = self.connections.remove(&conn) {
             entry.task.abort();
-            if !entry.is_open {
-                self.pending_count -= 1;
+            match entry.dial {
+                Some(dial) => drop(self.dial_ended(dial, true, &CloseReason::Peer)),
+                None if !entry.is_open => self.pending_count -= 1,
+                None => {}
             }
         }
     }
@@ -331,6 +374,7 @@ impl Hub {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.connections.clear();
+        self.dials.clear();
         self.tasks.shutdown().await;
     }
 }

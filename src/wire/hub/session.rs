@@ -52,7 +52,7 @@ pub struct Session {
     /// The minor version of ZMTP 3 in use, once the handshake is done.
     pub(super) zmtp_minor: Option<u8>,
     pub(super) socket_type: Option<&'static str>,
-    pub(super) identity: Bytes,
+    pub(in crate::wire) identity: Bytes,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) messages_in: u64,

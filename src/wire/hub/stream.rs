@@ -1,28 +1,52 @@
 //! A connected stream of either kind, and its two halves.
 
 use std::io;
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-/// An accepted stream.
-pub(super) enum Stream {
+use crate::model::endpoint::Endpoint;
+
+/// How long a connection is silent before the kernel asks whether its peer's machine is there, how
+/// often it asks, and after how many unanswered questions the connection is gone: a machine that
+/// vanished is noticed within three seconds, at no cost to us. A process that is stopped or stuck
+/// answers, since its kernel does.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEPALIVE_COUNT: u32 = 2;
+
+/// Latency is the point, and a peer whose machine is gone must not stay for ever. A socket that
+/// refuses an option still works. Never TCP_USER_TIMEOUT: it also cuts a peer that acknowledges and
+/// merely does not read.
+pub(super) fn tune(stream: &TcpStream) {
+    stream.set_nodelay(true).ok();
+    if sockopt::set_socket_keepalive(stream, true).is_ok() {
+        sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE).ok();
+        sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL).ok();
+        sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT).ok();
+    }
+}
+
+/// A connected stream.
+pub(in crate::wire) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 /// The writing half; it is written without waiting.
-pub(super) enum Writing {
+pub(in crate::wire) enum Writing {
     Tcp(tcp::OwnedWriteHalf),
     Unix(unix::OwnedWriteHalf),
 }
 
 /// The reading half.
-pub(super) type Reading = Box<dyn AsyncRead + Send + Unpin>;
+pub(in crate::wire) type Reading = Box<dyn AsyncRead + Send + Unpin>;
 
 impl Stream {
     /// The two halves: one is read by the connection's task, the other written by whoever sends.
-    pub(super) fn split(self) -> (Reading, Writing) {
+    pub(in crate::wire) fn split(self) -> (Reading, Writing) {
         match self {
             Self::Tcp(stream) => {
                 let (reading, writing) = stream.into_split();
@@ -37,17 +61,33 @@ impl Stream {
 }
 
 impl Writing {
-    pub(super) fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    pub(in crate::wire) fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(half) => half.try_write_vectored(slices),
             Self::Unix(half) => half.try_write_vectored(slices),
         }
     }
 
-    pub(super) async fn writable(&self) -> io::Result<()> {
+    pub(in crate::wire) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(half) => half.writable().await,
             Self::Unix(half) => half.writable().await,
+        }
+    }
+}
+
+/// Connects; gives the stream and the address of the other end, which ipc does not have.
+pub(in crate::wire) async fn connect(endpoint: &Endpoint) -> io::Result<(Stream, String)> {
+    match endpoint {
+        Endpoint::Tcp { host, port } => {
+            let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            tune(&stream);
+            let address = stream.peer_addr()?.to_string();
+            Ok((Stream::Tcp(stream), address))
+        }
+        Endpoint::Ipc { path } => {
+            let stream = UnixStream::connect(path).await?;
+            Ok((Stream::Unix(stream), String::new()))
         }
     }
 }

@@ -1,0 +1,219 @@
+//! The dialling side of the hub: connections that it keeps, and those that it makes once.
+//!
+//! A dial is an attempt, then a connection, then, where it is kept, a rest and the next attempt:
+//! always exactly one of the three. Nothing here waits for a peer, so whoever starts is never
+//! blocked by one that is not there.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::model::endpoint::Endpoint;
+use crate::model::socket::SocketType;
+use crate::wire::curve::CurveClient;
+use crate::wire::dial::DialError;
+
+use super::event::{CloseReason, ConnId, HubEvent};
+use super::opening::Side;
+use super::session::SessionConfig;
+use super::stream::{self, Stream};
+use super::{Hub, Told};
+
+/// The first rest after an attempt that failed or a connection that was lost.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// The longest rest.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How long the operating system may take to connect; long enough for one lost packet.
+const CONNECT_WAIT: Duration = Duration::from_secs(3);
+
+/// A dial, by a number that is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DialId(pub u64);
+
+/// What a dial shows of us.
+#[derive(Debug, Clone, Default)]
+pub struct Dialling {
+    /// What we call ourselves; at most 255 bytes.
+    pub identity: Bytes,
+    /// CURVE, where there are keys.
+    pub security: Option<CurveClient>,
+}
+
+/// One dial of the hub.
+pub(super) struct Dial {
+    name: Arc<str>,
+    endpoint: Endpoint,
+    socket_type: SocketType,
+    identity: Bytes,
+    security: Option<Arc<CurveClient>>,
+    is_kept: bool,
+    backoff: Duration,
+    attempt: AbortHandle,
+    conn: Option<ConnId>,
+}
+
+impl Hub {
+    /// Keeps a connection to an endpoint: dials until it is hung up, with rests of 50 ms to 1 s.
+    /// Events of its connections carry `name`; [`HubEvent::DialFailed`] tells of each attempt that
+    /// failed. Never waits. Must be called inside a tokio runtime.
+    pub fn dial(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+        dialling: Dialling,
+    ) -> DialId {
+        self.begin(name.into(), endpoint, socket_type, (dialling, true))
+    }
+
+    /// Makes one connection: one [`HubEvent::Opened`] and one [`HubEvent::Closed`], or one
+    /// [`HubEvent::DialFailed`]. Never waits. Must be called inside a tokio runtime.
+    pub fn dial_once(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+        dialling: Dialling,
+    ) -> DialId {
+        self.begin(name.into(), endpoint, socket_type, (dialling, false))
+    }
+
+    fn begin(
+        &mut self,
+        name: Arc<str>,
+        endpoint: &Endpoint,
+        socket_type: SocketType,
+        (dialling, is_kept): (Dialling, bool),
+    ) -> DialId {
+        self.last_dial += 1;
+        let id = DialId(self.last_dial);
+        let attempt = self.attempt(id, endpoint, Duration::ZERO);
+        let dial = Dial {
+            name,
+            endpoint: endpoint.clone(),
+            socket_type,
+            identity: dialling.identity,
+            security: dialling.security.map(Arc::new),
+            is_kept,
+            backoff: BACKOFF_MIN,
+            attempt,
+            conn: None,
+        };
+        self.dials.insert(id, dial);
+        id
+    }
+
+    fn attempt(&mut self, id: DialId, endpoint: &Endpoint, rest: Duration) -> AbortHandle {
+        let connecting = connect(id, endpoint.clone(), rest, self.tell.clone());
+        self.tasks.spawn(connecting)
+    }
+
+    /// Ends a dial and its connection, without waiting for what is queued. No event follows.
+    pub fn hang_up(&mut self, id: DialId) {
+        if let Some(dial) = self.dials.remove(&id) {
+            dial.attempt.abort();
+            if let Some(conn) = dial.conn {
+                self.close(conn);
+            }
+        }
+    }
+
+    /// The connection of a dial, once its handshake is done.
+    pub fn connection_of(&self, id: DialId) -> Option<ConnId> {
+        let conn = self.dials.get(&id)?.conn?;
+        self.connections.get(&conn)?.is_open.then_some(conn)
+    }
+
+    /// What an attempt came to.
+    pub(super) fn dialled(
+        &mut self,
+        id: DialId,
+        result: Result<(Stream, String), DialError>,
+    ) -> Option<HubEvent> {
+        let dial = self.dials.get_mut(&id)?;
+        match result {
+            Ok((stream, address)) => {
+                let config = SessionConfig {
+                    socket_type: dial.socket_type,
+                    announce: dial.identity.clone(),
+                    limits: self.limits.clone(),
+                    side: Side::Dialling(dial.security.clone()),
+                };
+                let name = dial.name.clone();
+                let conn = self.adopt(name, None, Some(id), (config, stream, address));
+                let dial = self.dials.get_mut(&id).expect("found ten lines above");
+                dial.conn = Some(conn);
+                None
+            }
+            Err(reason) => self.failed(id, reason),
+        }
+    }
+
+    /// The handshake of a dial is done: the next rest is a short one again.
+    pub(super) fn dial_opened(&mut self, id: DialId) {
+        if let Some(dial) = self.dials.get_mut(&id) {
+            dial.backoff = BACKOFF_MIN;
+        }
+    }
+
+    fn failed(&mut self, id: DialId, reason: DialError) -> Option<HubEvent> {
+        let dial = self.dials.get(&id)?;
+        let port = dial.name.clone();
+        self.again(id);
+        Some(HubEvent::DialFailed {
+            port,
+            dial: id,
+            reason,
+        })
+    }
+
+    /// A dial lost its connection, or its handshake failed.
+    pub(super) fn dial_ended(
+        &mut self,
+        id: DialId,
+        was_open: bool,
+        reason: &CloseReason,
+    ) -> Option<HubEvent> {
+        self.dials.get_mut(&id)?.conn = None;
+        if was_open {
+            self.again(id);
+            None
+        } else {
+            self.failed(id, DialError::from(reason))
+        }
+    }
+
+    /// Rests and tries again, where the dial is kept.
+    fn again(&mut self, id: DialId) {
+        let Some(mut dial) = self.dials.remove(&id) else {
+            return;
+        };
+        if dial.is_kept {
+            // Many that lost the same peer do not come back in the same moment.
+            let rest = dial.backoff.mul_f64(0.75 + fastrand::f64() / 2.0);
+            dial.backoff = (dial.backoff * 2).min(BACKOFF_MAX);
+            dial.attempt = self.attempt(id, &dial.endpoint, rest.min(BACKOFF_MAX));
+            self.dials.insert(id, dial);
+        }
+    }
+}
+
+/// Rests, connects once, and tells.
+async fn connect(id: DialId, endpoint: Endpoint, rest: Duration, tell: mpsc::Sender<Told>) {
+    if !rest.is_zero() {
+        sleep(rest).await;
+    }
+    let connected = match timeout(CONNECT_WAIT, stream::connect(&endpoint)).await {
+        Ok(connected) => connected.map_err(|error| DialError::from(&error)),
+        Err(_) => Err(DialError::Unreachable(io::ErrorKind::TimedOut)),
+    };
+    // The hub may be gone; then nobody asks.
+    drop(tell.send(Told::Dialled(id, connected)).await);
+}
