@@ -10,6 +10,7 @@ use super::Global;
 use super::attach::{self, Interrupts, OnInterrupt};
 use super::down;
 use super::exit::{Exit, Failure, Outcome};
+use super::keys;
 use super::load;
 use super::network::{self, Running, control_failure};
 use super::progress::{self, Waiting};
@@ -72,6 +73,7 @@ impl Args {
         let loaded = load::plan(global, &self.manifest)?;
         refuse_unbuilt(&loaded.plan)?;
         loaded.refuse_hindered()?;
+        keys::missing::make(&loaded.topology, &loaded.plan)?;
         let load::Loaded { plan, layout, .. } = loaded;
         let running = Running {
             name: plan.topology.clone(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::link::Transport;
+use crate::manifest::topology::CurveMode;
 use crate::model::socket::{Pattern, Side};
 use crate::plan::Plan;
 use crate::topology::{End, Leg, Topology, Why};
@@ -27,6 +28,7 @@ pub fn of(topology: &Topology, plan: &Plan) -> Vec<String> {
     }
     lines.push("ports:".to_owned());
     lines.extend(ports(topology));
+    lines.extend(admissions(topology, plan));
     lines.push("start order (stop is the reverse):".to_owned());
     let mut ranks: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for instance in &plan.instances {
@@ -41,6 +43,58 @@ pub fn of(topology: &Topology, plan: &Plan) -> Vec<String> {
         lines.push(format!("  {rank}: {}", names.join(" ")));
     }
     lines
+}
+
+/// Who is admitted to each encrypted listener; nothing where there is none.
+fn admissions(topology: &Topology, plan: &Plan) -> Vec<String> {
+    let Some(keys) = &plan.keys else {
+        return Vec::new();
+    };
+    let mut lines = vec![format!(
+        "keys: in {}; each listener admits exactly",
+        keys.display()
+    )];
+    for instance in &plan.instances {
+        let mut ports: Vec<&str> = Vec::new();
+        for port in &instance.ports {
+            let Some(guarded) = &port.guarded else {
+                continue;
+            };
+            // One that listens in two ways is one listener.
+            if std::mem::replace(&mut ports, vec![&port.port]).contains(&port.port.as_str()) {
+                continue;
+            }
+            let mut who: Vec<&str> = guarded.allow.iter().map(|it| it.who.as_str()).collect();
+            if guarded.admits_operator {
+                who.push("and zmqnet's own commands");
+            }
+            let who = if who.is_empty() {
+                "nobody".to_owned()
+            } else {
+                who.join(" ")
+            };
+            lines.push(format!("  {} {}: {who}", instance.name, port.port));
+        }
+    }
+    for link in encrypted_by_another(topology) {
+        lines.push(format!("  `{link}` shares a socket with an encrypted link"));
+    }
+    lines
+}
+
+/// The links that are encrypted only since a socket of theirs is.
+fn encrypted_by_another(topology: &Topology) -> Vec<&str> {
+    let legs = topology.legs.iter().filter(|leg| leg.is_curve);
+    let spread = legs.filter(|leg| match topology.curve_mode(leg.link) {
+        CurveMode::Auto => !leg.is_beyond,
+        CurveMode::Always => false,
+        CurveMode::Never => true,
+    });
+    let mut names: Vec<&str> = spread
+        .map(|leg| topology.links[leg.link].name.as_str())
+        .collect();
+    names.dedup();
+    names
 }
 
 fn names(topology: &Topology, ends: &[End]) -> String {

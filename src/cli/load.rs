@@ -35,6 +35,16 @@ pub struct ManifestArgs {
     settings: SettingArgs,
 }
 
+impl ManifestArgs {
+    /// The manifest of this directory, compiled with these settings.
+    pub fn here(settings: SettingArgs) -> Self {
+        Self {
+            manifest: None,
+            settings,
+        }
+    }
+}
+
 /// What a manifest is compiled with.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SettingArgs {

@@ -18,6 +18,7 @@ pub mod graph;
 mod hands;
 mod hidden;
 pub mod init;
+mod keys;
 pub mod load;
 mod logs;
 pub mod look;
@@ -107,6 +108,7 @@ enum Command {
     Down(down::Args),
     Ls(ls::Args),
     Why(why::Args),
+    Keys(keys::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -136,6 +138,7 @@ impl Command {
             Self::Down(args) => args.run(global),
             Self::Ls(args) => args.run(global),
             Self::Why(args) => args.run(global),
+            Self::Keys(args) => args.run(global),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),
         }

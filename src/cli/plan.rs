@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::exit::{Exit, Outcome};
 use super::load::{self, ManifestArgs};
 use super::ui::{self, Format, FormatArgs};
-use super::{Global, decisions};
+use super::{Global, decisions, keys};
 use crate::plan::change::{Change, Class, Op};
 use crate::plan::diff::diff;
 use crate::plan::{Instance, Plan};
@@ -60,6 +60,9 @@ impl Args {
         let changes = diff(loaded.applied.as_ref().unwrap_or(&empty), plan);
         if self.format.format == Format::Table {
             table(plan, loaded.applied.is_some(), &changes);
+            for words in keys::missing::words(&loaded.topology, plan) {
+                ui::data(words);
+            }
             if self.explain {
                 ui::data("");
                 for line in decisions::of(&loaded.topology, plan) {

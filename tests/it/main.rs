@@ -11,6 +11,7 @@ mod cli;
 mod down;
 mod editor;
 mod keeper;
+mod keys;
 mod kill;
 mod logs;
 mod mesh_change;

@@ -183,7 +183,7 @@ impl KeyDir {
         let names = [guarded.name.as_str(), guarded.node.as_str()];
         for allowed in self.allowed()? {
             if names.contains(&allowed.node.as_str()) {
-                ring.allow.insert(allowed.key, allowed.who);
+                ring.allow.entry(allowed.key).or_insert(allowed.who);
             }
         }
         for gone in self.revoked()? {

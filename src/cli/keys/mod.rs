@@ -1,0 +1,139 @@
+//! `keys`: the keys of a network: made, listed, admitted, revoked, replaced. A secret is never shown.
+
+mod allow;
+mod ls;
+pub(super) mod missing;
+mod new;
+mod revoke;
+mod rotate;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::environment::Environment;
+use super::exit::{Exit, Failure, Outcome};
+use super::load::{self, ManifestArgs, SettingArgs};
+use super::{Global, manifest_file, network};
+use crate::model::security::KEYS_DIR;
+use crate::plan::Plan;
+use crate::run::keys::{KeyDir, KeyDirError};
+
+/// Make, list, admit, revoke and replace the keys of encrypted links.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::Args),
+    Ls(ls::Args),
+    Allow(allow::Args),
+    Revoke(revoke::Args),
+    Rotate(rotate::Args),
+}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        match self.command {
+            Command::New(args) => args.run(global),
+            Command::Ls(args) => args.run(global),
+            Command::Allow(args) => args.run(global),
+            Command::Revoke(args) => args.run(global),
+            Command::Rotate(args) => args.run(global),
+        }
+    }
+}
+
+/// Where the keys are.
+#[derive(Debug, Clone, clap::Args)]
+struct PlaceArgs {
+    /// The key directory. Default: `security.keys` of the manifest, else `keys` beside it, else
+    /// `./keys`.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// A key directory, and the network it belongs to, where that is known.
+struct Place {
+    dir: PathBuf,
+    plan: Option<Plan>,
+}
+
+impl PlaceArgs {
+    /// The key directory and the plan: of the running network that is named, else of the manifest
+    /// here.
+    fn find(&self, global: &Global) -> Result<Place, Failure> {
+        if global.topology.is_some() {
+            let running = network::find(global)?;
+            let plan = network::plan_of(&running.layout);
+            let named = plan.as_ref().and_then(|plan| plan.keys.clone());
+            let dir = self.keys.clone().or(named).ok_or_else(|| {
+                let name = &running.name;
+                Failure::new(Exit::Failed, format!("nothing of `{name}` is encrypted"))
+            })?;
+            return Ok(Place { dir, plan });
+        }
+        if manifest_file::find(None, global, &Environment::load()).is_err() {
+            let dir = self.keys.clone().unwrap_or_else(|| KEYS_DIR.into());
+            return Ok(Place { dir, plan: None });
+        }
+        let loaded = load::plan(global, &ManifestArgs::here(self.settings.clone()))?;
+        let dir = self.keys.clone();
+        Ok(Place {
+            dir: dir.unwrap_or_else(|| loaded.topology.keys_dir()),
+            plan: Some(loaded.plan),
+        })
+    }
+
+    /// The key directory alone: a manifest is not read where the directory is named.
+    fn find_dir(&self, global: &Global) -> Result<Place, Failure> {
+        match &self.keys {
+            Some(dir) => Ok(Place {
+                dir: dir.clone(),
+                plan: None,
+            }),
+            None => self.find(global),
+        }
+    }
+}
+
+impl Place {
+    fn open(&self) -> Result<KeyDir, Failure> {
+        KeyDir::open(&self.dir).map_err(failure)
+    }
+}
+
+/// How a command ends that keys are in the way of.
+pub(super) fn failure(error: KeyDirError) -> Failure {
+    let exit = match &error {
+        KeyDirError::NoKey { .. }
+        | KeyDirError::Present(_)
+        | KeyDirError::NoSecret { .. }
+        | KeyDirError::Revoked(_) => Exit::Failed,
+        KeyDirError::BadName(_) => Exit::Usage,
+        KeyDirError::NoDirectory(_)
+        | KeyDirError::NotADirectory(_)
+        | KeyDirError::NotOurs { .. }
+        | KeyDirError::Loose { .. }
+        | KeyDirError::File { .. }
+        | KeyDirError::Line { .. }
+        | KeyDirError::Io { .. } => Exit::File,
+    };
+    let failure = Failure::new(exit, error.to_string());
+    match error.help() {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
+}
+
+/// A path as a person reads it: from here, where it is below.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    below.as_deref().unwrap_or(path).display().to_string()
+}

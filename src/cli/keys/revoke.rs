@@ -1,0 +1,42 @@
+//! `keys revoke`: keys that are good for nothing any more, from now on.
+
+use super::{Outcome, PlaceArgs, failure};
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::ui;
+use crate::model::key::PublicKey;
+
+/// Take keys back: who uses them is disconnected at once and admitted nowhere.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An instance, a client that was allowed, or a public key.
+    #[arg(value_name = "NAME|KEY")]
+    what: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let place = self.place.find_dir(global)?;
+        let dir = place.open()?;
+        let what = &self.what;
+        let keys: Vec<(PublicKey, Option<String>)> = match what.parse::<PublicKey>() {
+            Ok(key) => vec![(key, dir.who(&key))],
+            Err(_) => {
+                let keys = dir.keys_of(what).map_err(failure)?.into_iter();
+                keys.map(|key| (key, Some(what.clone()))).collect()
+            }
+        };
+        if keys.is_empty() {
+            let message = format!("there is no key of `{what}`");
+            return Err(Failure::new(Exit::Failed, message).help("`zmqnet keys ls` lists them"));
+        }
+        dir.revoke(&keys).map_err(failure)?;
+        for (key, who) in keys {
+            ui::data(format_args!("{}  {key}", who.as_deref().unwrap_or("-")));
+        }
+        ui::talk("revoked on this host; other hosts have key directories of their own");
+        Ok(Exit::Done)
+    }
+}
