@@ -6,6 +6,7 @@
 )]
 
 mod apply;
+mod attack;
 mod check;
 mod cli;
 mod down;

@@ -1,0 +1,97 @@
+//! Attacks on a real network: strangers with raw sockets, and a legitimate client that is served
+//! throughout. After each, the role lives on in the same process with the memory it had.
+
+mod fort;
+
+use fort::Fort;
+
+#[test]
+fn a_declared_length_takes_no_memory_and_ends_its_connection() {
+    let fort = Fort::start("");
+    for name in ["declared", "cve_2019_6250", "cve_2019_13132"] {
+        fort.refuses(name, &[]);
+    }
+    fort.end();
+}
+
+#[test]
+fn bytes_that_are_not_ours_end_their_connection_at_once() {
+    let fort = Fort::start("");
+    for name in ["http", "tls", "greetings", "early", "types"] {
+        fort.refuses(name, &[]);
+    }
+    let met = fort.refuses("junk", &["megabytes=100"]);
+    // Its kernel and ours hold some; we read next to nothing of it.
+    assert!(met["sent"].as_u64().unwrap() < 48 << 20, "{met}");
+    fort.end();
+}
+
+#[test]
+fn commands_out_of_place_end_their_connection() {
+    let fort = Fort::start("");
+    for name in ["commands", "errors", "ping_shapes"] {
+        fort.refuses(name, &[]);
+    }
+    fort.end();
+}
+
+#[test]
+fn crafted_subscriptions_leave_nothing() {
+    let fort = Fort::start("");
+    for name in ["cve_2021_20236", "cve_2021_20237"] {
+        fort.refuses(name, &[]);
+    }
+    for name in ["topics", "subscriptions", "pings"] {
+        fort.attack(name, &[]);
+        fort.stands(name);
+    }
+    fort.end();
+}
+
+#[test]
+fn who_does_not_finish_a_handshake_is_ended_and_keeps_nobody_out() {
+    let fort = Fort::start("");
+    fort.refuses("cve_2020_15166", &[]);
+    fort.refuses("half_open", &["count=1000"]);
+    // More than may be pending: the oldest make room.
+    fort.refuses("half_open", &["count=2000"]);
+    fort.end();
+}
+
+#[test]
+fn a_handshake_of_slow_bytes_is_ended_at_its_deadline() {
+    let fort = Fort::start("");
+    let met = fort.refuses("slow", &["every=0.5"]);
+    assert!(met["took"].as_f64().unwrap() > 4.0, "{met}");
+    fort.end();
+}
+
+#[test]
+fn coming_and_vanishing_ten_thousand_times_leaves_nothing() {
+    let fort = Fort::start("");
+    fort.attack("vanish", &["count=10000"]);
+    fort.stands("vanish");
+    fort.end();
+}
+
+#[test]
+fn large_and_endless_messages_leave_nothing() {
+    let fort = Fort::start("");
+    fort.refuses("parts", &[]);
+    fort.attack("dribble", &[]);
+    fort.stands("dribble");
+    fort.end();
+}
+
+#[test]
+fn nobody_gets_what_is_meant_for_a_peer_of_the_same_name() {
+    let fort = Fort::start("");
+    let met = fort.attack("identities", &["name=alpha"]);
+    assert_eq!(
+        met["answered"],
+        serde_json::json!([true, true, true]),
+        "{met}"
+    );
+    fort.stands("identities");
+    fort.end();
+}

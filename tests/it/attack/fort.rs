@@ -1,0 +1,170 @@
+//! What is attacked: a network of one replica, started by `apply`, with a legitimate pyzmq client
+//! that is served all the while, and a measure of what an attack may leave behind: nothing.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{Ran, World, ports, python, root, wait_for};
+
+/// How much more resident memory may remain after an attack, in KiB: what as many connections as may
+/// be pending have needed, 73 KiB each. The C library keeps freed memory between blocks that live on;
+/// it must not grow with what was sent, nor with how often.
+const RSS_LEFT_KIB_MAX: u64 = 73 * 1_024;
+/// Descriptors that may remain: one connection of the client is closing while another is open.
+const FDS_LEFT_MAX: usize = 3;
+
+/// A running network of one node, and its client.
+pub(super) struct Fort {
+    pub(super) world: World,
+    pub(super) port: u16,
+    pid: u32,
+    rss_kib: u64,
+    fds: usize,
+    client: Option<Served>,
+}
+
+/// A legitimate client that asks until it is told to end.
+struct Served {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One of our Python scripts, not started yet.
+pub(super) fn script(world: &World, name: &str, args: &[&str]) -> Command {
+    let mut command = world.command(python());
+    command
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(root().join("tests/it/py").join(name))
+        .args(args);
+    command
+}
+
+impl Served {
+    fn start(world: &World, port: u16) -> Self {
+        let mut command = script(world, "client.py", &[&format!("tcp://127.0.0.1:{port}")]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "served\n", "the client's first request");
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+        }
+    }
+
+    /// Ends it; says how many requests were answered.
+    fn end(mut self) -> u64 {
+        drop(self.stdin.take());
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).unwrap();
+        assert!(self.child.wait().unwrap().success(), "a request failed");
+        let report: Value = serde_json::from_str(&said).unwrap();
+        report["count"].as_u64().unwrap()
+    }
+}
+
+impl Fort {
+    /// Starts a replica with these `limits:` and a client that it serves.
+    pub(super) fn start(limits: &str) -> Self {
+        let world = World::new();
+        let port = ports(4);
+        let text = format!(
+            "zmqnet: 1\nname: fort\ndefaults: {{ports: {port}..{}}}\nnodes:\n  fort: {{kind: \
+             replica, port: {port}{limits}}}\n",
+            port + 3,
+        );
+        world.write("topology.yaml", &text);
+        world.ok(&["apply"]);
+        let mut fort = Self {
+            client: Some(Served::start(&world, port)),
+            world,
+            port,
+            pid: 0,
+            rss_kib: 0,
+            fds: 0,
+        };
+        fort.pid = u32::try_from(fort.node()["pid"].as_u64().unwrap()).unwrap();
+        fort.rss_kib = fort.rss_kib();
+        fort.fds = fort.fds();
+        fort
+    }
+
+    /// What `status` says of the replica.
+    pub(super) fn node(&self) -> Value {
+        self.world.ok(&["status", "-o", "json"]).json()["nodes"][0].take()
+    }
+
+    fn rss_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn fds(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid))
+            .unwrap()
+            .count()
+    }
+
+    /// Does an attack to its end; gives what it met.
+    #[track_caller]
+    pub(super) fn attack(&self, name: &str, options: &[&str]) -> Value {
+        let port = self.port.to_string();
+        let mut args = vec![name, port.as_str()];
+        args.extend(options);
+        let ran = Ran::of(&mut script(&self.world, "attacks.py", &args));
+        assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+        ran.json()
+    }
+
+    /// Insists that the attack left nothing: the same process, never restarted, its memory and its
+    /// descriptors as before.
+    #[track_caller]
+    pub(super) fn stands(&self, after: &str) {
+        let node = self.node();
+        assert_eq!(node["state"], "ready", "after {after}: {node}");
+        assert_eq!(node["pid"], self.pid, "after {after}");
+        assert_eq!(node["restarts"], 0, "after {after}");
+        let what = format!("descriptors to come back to {} after {after}", self.fds);
+        wait_for(&what, || {
+            (self.fds() <= self.fds + FDS_LEFT_MAX).then_some(())
+        });
+        let what = format!("memory to come back to {} KiB after {after}", self.rss_kib);
+        wait_for(&what, || {
+            (self.rss_kib() <= self.rss_kib + RSS_LEFT_KIB_MAX).then_some(())
+        });
+    }
+
+    /// Does an attack whose every connection must be ended by us, and which must leave nothing.
+    #[track_caller]
+    pub(super) fn refuses(&self, name: &str, options: &[&str]) -> Value {
+        let met = self.attack(name, options);
+        assert_eq!(met["open"], 0, "{name}: {met}");
+        self.stands(name);
+        met
+    }
+
+    /// Ends the client: everything it asked was answered.
+    pub(super) fn end(mut self) {
+        let answered = self.client.take().unwrap().end();
+        assert!(answered > 20, "{answered} requests were answered");
+    }
+}
