@@ -1,6 +1,8 @@
 //! Every bound of zmqnet in one place: what a peer may send, what a queue may hold, how large a
 //! file may be. A limit is checked before memory is taken.
 
+use serde::{Deserialize, Serialize};
+
 /// Bounds of what people write.
 pub mod source {
     /// The largest manifest, in bytes.
@@ -23,20 +25,35 @@ pub mod source {
     pub const WIRES_MAX: usize = 1_000_000;
 }
 
-/// Bounds of a listening socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bounds of one listening port and of every connection to it. What a manifest does not set has the
+/// value of [`WireLimits::default`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WireLimits {
     /// How long a peer may take from TCP accept to the end of its handshake, in milliseconds.
     pub handshake_ms: u64,
     /// Connections that have not finished their handshake; when full, the oldest is closed.
     pub pending_max: usize,
-    /// Connections in all.
+    /// Connections in all; one more is refused.
     pub connections_max: usize,
-    /// The bytes of one message, all its parts together.
+    /// The bytes of one message, all its parts together, on this machine or under CURVE.
     pub message_bytes_max: usize,
+    /// The same from another machine without CURVE.
+    pub message_far_bytes_max: usize,
     /// The parts of one message.
     pub parts_max: usize,
-    /// Bytes waiting to be written to one peer; a message over it is dropped and counted.
+    /// The bytes of what a peer tells of itself in its handshake.
+    pub metadata_bytes_max: usize,
+    /// The bytes of one topic that is subscribed to.
+    pub topic_bytes_max: usize,
+    /// The topics one connection may be subscribed to.
+    pub subscriptions_max: usize,
+    /// The heartbeats, and commands without a meaning here, that a peer may send in a period.
+    pub pings_max: u32,
+    /// That period, in milliseconds.
+    pub pings_period_ms: u64,
+    /// Bytes waiting for one peer to read them; a message over it is dropped and counted. A single
+    /// message is always taken while none waits.
     pub peer_bytes_max: usize,
 }
 
@@ -47,10 +64,31 @@ impl Default for WireLimits {
             pending_max: 1_024,
             connections_max: 10_000,
             message_bytes_max: 64 * 1024 * 1024,
+            message_far_bytes_max: 4 * 1024 * 1024,
             parts_max: 64,
+            metadata_bytes_max: 4 * 1024,
+            topic_bytes_max: 1024,
+            subscriptions_max: 10_000,
+            pings_max: 100,
+            pings_period_ms: 1_000,
             peer_bytes_max: 64 * 1024 * 1024,
         }
     }
+}
+
+/// Bounds of a hub that nobody sets: they are about its own memory, not about what a peer may do.
+pub mod hub {
+    /// Bytes of whole messages of one connection that wait for the hub's owner; with as many, or
+    /// with as many messages as the next bound says, the connection is not read.
+    pub const INBOX_BYTES_MAX: usize = 1024 * 1024;
+    /// Messages of one connection that wait for the hub's owner.
+    pub const INBOX_MESSAGES_MAX: usize = 1_024;
+    /// Refused peers remembered; the one that was not heard of for longest makes room.
+    pub const REFUSALS_MAX: usize = 64;
+    /// Bans in force at a time; one more is not taken.
+    pub const BANS_MAX: usize = 1_024;
+    /// Bytes of an identity or a reason that a peer gave us, as they are remembered and shown.
+    pub const SHOWN_BYTES_MAX: usize = 256;
 }
 
 /// Bounds of what the runner holds.

@@ -55,6 +55,11 @@ impl SocketType {
         SOCKETS[self as usize].2
     }
 
+    /// Whether its peers subscribe to what it sends.
+    pub fn is_publishing(self) -> bool {
+        matches!(self, Self::Pub | Self::Xpub)
+    }
+
     /// Whether sockets of these two types may be connected.
     pub fn may_talk_to(self, other: SocketType) -> bool {
         self.peers().contains(&other)

@@ -372,6 +372,7 @@ impl Dialler {
             announce: self.identity().unwrap_or_default().into(),
             limits: Arc::new(WireLimits::default()),
             side: Side::Dialling(keys),
+            is_near: false,
         }
     }
 
@@ -478,8 +479,8 @@ impl From<&CloseReason> for DialError {
             CloseReason::Peer
             | CloseReason::Key { .. }
             | CloseReason::Protocol(_)
-            | CloseReason::TooLarge
-            | CloseReason::TooManyParts => Self::Refused,
+            | CloseReason::Limit(_)
+            | CloseReason::Kicked => Self::Refused,
         }
     }
 }

@@ -4,7 +4,6 @@
 //! limits and the same words for what went wrong. Every wait has a deadline. It never reconnects:
 //! whoever holds it does, and it tells at once when the connection is lost.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::model::endpoint::Endpoint;
 
 use super::dial::DialError;
 use super::hub::stream::{self, Reading, Writing};
-use super::hub::{CloseReason, Session, SessionConfig};
+use super::hub::{CloseReason, Received, Session, SessionConfig};
 
 /// The most one read asks for.
 const READ_BYTES: usize = 64 * 1024;
@@ -29,14 +28,13 @@ pub(super) struct Link {
     reading: Reading,
     writing: Writing,
     buffer: BytesMut,
-    messages: VecDeque<Vec<Bytes>>,
 }
 
 impl Link {
     /// Connects and finishes the handshake, or says in which way it could not.
     pub(super) async fn open(
         endpoint: &Endpoint,
-        config: SessionConfig,
+        mut config: SessionConfig,
         deadline: Instant,
     ) -> Result<Self, DialError> {
         let connected = timeout_at(deadline, stream::connect(endpoint)).await;
@@ -44,13 +42,13 @@ impl Link {
             Ok(connected) => connected.map_err(|error| DialError::from(&error))?,
             Err(_) => return Err(DialError::Unreachable(io::ErrorKind::TimedOut)),
         };
+        config.is_near = stream.is_near();
         let (reading, writing) = stream.split();
         let mut link = Self {
             session: Session::new(config),
             reading,
             writing,
             buffer: BytesMut::new(),
-            messages: VecDeque::new(),
         };
         let opened = link.handshake(deadline).await;
         opened.map_err(|reason| DialError::from(&link.session.ended(reason)))?;
@@ -94,7 +92,7 @@ impl Link {
     /// The next message. Cancel safe: what was read stays.
     pub(super) async fn recv(&mut self) -> Result<Vec<Bytes>, CloseReason> {
         loop {
-            if let Some(frames) = self.messages.pop_front() {
+            if let Some(Received::Message(frames)) = self.session.take() {
                 return Ok(frames);
             }
             self.read().await?;
@@ -119,7 +117,7 @@ impl Link {
             Ok(0) => Err(CloseReason::Peer),
             Ok(_) => {
                 let bytes = self.buffer.split().freeze();
-                let fed = self.session.receive(bytes, &mut self.messages);
+                let fed = self.session.receive(bytes).and_then(|()| self.admit());
                 if fed.is_err() {
                     // What explains the end to the peer is worth one try.
                     self.write().ok();
@@ -130,12 +128,20 @@ impl Link {
         }
     }
 
+    /// Whom we dialled is who we dialled.
+    fn admit(&mut self) -> Result<(), CloseReason> {
+        match self.session.take_claim() {
+            Some(_) => self.session.admit(),
+            None => Ok(()),
+        }
+    }
+
     async fn flush(&mut self) -> Result<(), CloseReason> {
         let failed = |error: io::Error| CloseReason::Io(error.kind());
         while self.write().map_err(failed)? {
             self.writing.writable().await.map_err(failed)?;
         }
-        self.session.resume(&mut self.messages)
+        self.session.parse()
     }
 
     /// Writes what the kernel takes now; says whether anything is left.

@@ -12,6 +12,8 @@ pub mod linger;
 mod link;
 
 #[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
 mod secured_tests;
 #[cfg(test)]
 mod tests;

@@ -18,16 +18,16 @@ use crate::model::socket::SocketType;
 use super::dial::{self, DialError, DialState, Dialler};
 use super::hub::{Hub, HubEvent, ListenError, Security, SendError};
 
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(150);
 
 /// A port that is free now.
-fn free() -> Endpoint {
+pub(super) fn free() -> Endpoint {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     Endpoint::tcp("127.0.0.1", listener.local_addr().unwrap().port())
 }
 
-fn address(endpoint: &Endpoint) -> (&'static str, u16) {
+pub(super) fn address(endpoint: &Endpoint) -> (&'static str, u16) {
     ("127.0.0.1", endpoint.port().unwrap())
 }
 
@@ -37,7 +37,7 @@ fn scratch(name: &str) -> PathBuf {
     path
 }
 
-fn hub(endpoint: &Endpoint, limits: WireLimits) -> Hub {
+pub(super) fn hub(endpoint: &Endpoint, limits: WireLimits) -> Hub {
     let mut hub = Hub::new(limits, "ZN1:test");
     hub.listen("main", endpoint, SocketType::Router, Security::Open)
         .unwrap();
@@ -45,7 +45,7 @@ fn hub(endpoint: &Endpoint, limits: WireLimits) -> Hub {
 }
 
 /// Answers every message with itself, until it is aborted.
-fn echo(mut hub: Hub) -> JoinHandle<()> {
+pub(super) fn echo(mut hub: Hub) -> JoinHandle<()> {
     tokio::spawn(async move {
         loop {
             if let HubEvent::Message { conn, frames, .. } = hub.next().await {
@@ -55,15 +55,15 @@ fn echo(mut hub: Hub) -> JoinHandle<()> {
     })
 }
 
-async fn next(hub: &mut Hub) -> HubEvent {
+pub(super) async fn next(hub: &mut Hub) -> HubEvent {
     timeout(LONG, hub.next()).await.expect("an event in time")
 }
 
-fn text(text: &'static str) -> Vec<Bytes> {
+pub(super) fn text(text: &'static str) -> Vec<Bytes> {
     vec![Bytes::from_static(text.as_bytes())]
 }
 
-fn greeting() -> Vec<u8> {
+pub(super) fn greeting() -> Vec<u8> {
     let mut bytes = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0];
     bytes.extend_from_slice(b"NULL");
     bytes.resize(64, 0);
@@ -71,7 +71,7 @@ fn greeting() -> Vec<u8> {
 }
 
 /// A raw ZMTP peer whose handshake is sent but not read.
-async fn raw(endpoint: &Endpoint, identity: &str) -> TcpStream {
+pub(super) async fn raw(endpoint: &Endpoint, identity: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address(endpoint)).await.unwrap();
     let mut ready = b"\x05READY".to_vec();
     for (name, value) in [("Socket-Type", "DEALER"), ("Identity", identity)] {
@@ -88,7 +88,7 @@ async fn raw(endpoint: &Endpoint, identity: &str) -> TcpStream {
 }
 
 /// Whether the other end closes within the test's patience.
-async fn is_closed(stream: &mut TcpStream) -> bool {
+pub(super) async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut sink = vec![0; 4096];
     timeout(LONG, async {
         loop {
@@ -212,144 +212,6 @@ async fn hostile_bytes_close_their_connection_and_nobody_elses() {
         dial::request(&endpoint, text("still here"), LONG).await,
         Ok(text("still here"))
     );
-    server.abort();
-}
-
-#[tokio::test]
-async fn half_open_connections_are_bounded_in_time_and_number() {
-    let endpoint = free();
-    let limits = WireLimits {
-        handshake_ms: 100,
-        ..WireLimits::default()
-    };
-    let server = echo(hub(&endpoint, limits));
-    let mut idle = TcpStream::connect(address(&endpoint)).await.unwrap();
-    assert!(is_closed(&mut idle).await, "the handshake has a deadline");
-    server.abort();
-
-    let endpoint = free();
-    let limits = WireLimits {
-        pending_max: 2,
-        ..WireLimits::default()
-    };
-    let server = echo(hub(&endpoint, limits));
-    let mut first = TcpStream::connect(address(&endpoint)).await.unwrap();
-    let mut rest = Vec::new();
-    for _ in 0..2 {
-        rest.push(TcpStream::connect(address(&endpoint)).await.unwrap());
-    }
-    assert!(is_closed(&mut first).await, "the oldest makes room");
-    // A full waiting room keeps nobody out who finishes the handshake.
-    assert_eq!(
-        dial::request(&endpoint, text("x"), LONG).await,
-        Ok(text("x"))
-    );
-    server.abort();
-}
-
-#[tokio::test]
-async fn connections_are_bounded() {
-    let endpoint = free();
-    let limits = WireLimits {
-        connections_max: 1,
-        ..WireLimits::default()
-    };
-    let server = echo(hub(&endpoint, limits));
-    let mut one = Dialler::new(endpoint.clone(), None, None);
-    let deadline = Instant::now() + LONG;
-    assert_eq!(one.request(text("x"), deadline).await, Ok(text("x")));
-    let refused = dial::request(&endpoint, text("x"), LONG).await;
-    assert_eq!(refused, Err(DialError::Refused));
-    drop(one);
-    // The hub hears of the end a moment after it came; until then the next one is refused.
-    let answer = loop {
-        match dial::request(&endpoint, text("x"), LONG).await {
-            Err(DialError::Refused) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            other => break other,
-        }
-    };
-    assert_eq!(answer, Ok(text("x")));
-    server.abort();
-}
-
-#[tokio::test]
-async fn messages_are_bounded_in_bytes_and_parts() {
-    let endpoint = free();
-    let limits = WireLimits {
-        message_bytes_max: 1_000,
-        parts_max: 3,
-        ..WireLimits::default()
-    };
-    let server = echo(hub(&endpoint, limits));
-    let ask = |frames: Vec<Bytes>| dial::request(&endpoint, frames, LONG);
-    let x = || Bytes::from_static(b"x");
-    assert!(ask(vec![vec![7; 1_000].into()]).await.is_ok());
-    let over = ask(vec![vec![7; 1_000 + 200].into()]).await;
-    assert_eq!(over, Err(DialError::Closed));
-    // The empty frame of the envelope counts.
-    assert!(ask(vec![x(), x()]).await.is_ok());
-    assert_eq!(ask(vec![x(), x(), x()]).await, Err(DialError::Closed));
-    server.abort();
-}
-
-#[tokio::test]
-async fn a_stalled_peer_costs_its_own_bound_and_stalls_nobody() {
-    let endpoint = free();
-    let limits = WireLimits {
-        peer_bytes_max: 1 << 20,
-        ..WireLimits::default()
-    };
-    let mut hub = hub(&endpoint, limits);
-    let _stalled = raw(&endpoint, "stalled").await;
-    let HubEvent::Opened { conn, .. } = next(&mut hub).await else {
-        panic!("the handshake comes first");
-    };
-    let block = Bytes::from(vec![1; 64 * 1024]);
-    let mut sent = 0_u64;
-    while hub.send(conn, vec![block.clone()]).is_ok() {
-        sent += 1;
-        assert!(sent < 10_000, "the bound holds");
-    }
-    assert_eq!(hub.send(conn, vec![block]), Err(SendError::Full));
-    let facts = &hub.connections()[0];
-    assert_eq!((facts.messages_out, facts.dropped.full), (sent, 2));
-    assert!(facts.queued_bytes <= 1 << 20, "{}", facts.queued_bytes);
-    let server = echo(hub);
-    assert_eq!(
-        dial::request(&endpoint, text("x"), LONG).await,
-        Ok(text("x"))
-    );
-    server.abort();
-}
-
-#[tokio::test]
-async fn an_identity_claimed_twice_harms_neither() {
-    let endpoint = free();
-    let mut hub = hub(&endpoint, WireLimits::default());
-    let (mut first, mut second) = (raw(&endpoint, "twin").await, raw(&endpoint, "twin").await);
-    for stream in [&mut first, &mut second] {
-        stream.write_all(&[0, 2, b'h', b'i']).await.unwrap();
-    }
-    let mut answered = Vec::new();
-    while answered.len() < 2 {
-        if let HubEvent::Message { conn, frames, .. } = next(&mut hub).await {
-            hub.send(conn, frames).unwrap();
-            answered.push(conn);
-        }
-    }
-    assert_ne!(answered[0], answered[1]);
-    let identities: Vec<_> = hub.connections().into_iter().map(|c| c.identity).collect();
-    assert_eq!(identities, ["twin", "twin"]);
-    let server = echo(hub);
-    for mut stream in [first, second] {
-        let mut got = Vec::new();
-        while !got.ends_with(b"\x00\x02hi") {
-            let read = timeout(LONG, stream.read_buf(&mut got)).await.unwrap();
-            assert!(read.unwrap() > 0, "both get their own reply");
-        }
-    }
     server.abort();
 }
 

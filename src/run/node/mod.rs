@@ -279,6 +279,8 @@ impl Node {
             } => {
                 tracing::debug!(conn = conn.0, port = &*port, ?reason, "connection closed");
             }
+            // Nobody subscribes to a ROUTER, and an answer that is too much is not sent again.
+            HubEvent::Subscribed { .. } | HubEvent::Writable { .. } => {}
             HubEvent::DialFailed { .. } => unreachable!("nothing here dials by the hub"),
         }
     }

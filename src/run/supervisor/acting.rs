@@ -483,6 +483,8 @@ impl Supervisor {
             HubEvent::Opened { port, conn, .. } => self.dialler_opened(&port, conn),
             HubEvent::Message { port, conn, frames } => self.dialler_answered(&port, conn, &frames),
             HubEvent::Closed { port, conn, .. } => self.dialler_closed(&port, conn),
+            // Its sockets are ROUTER and DEALER, and what is too much for a peer is lost.
+            HubEvent::Subscribed { .. } | HubEvent::Writable { .. } => {}
             HubEvent::DialFailed { .. } => unreachable!("the supervisor's hub only listens"),
         }
     }

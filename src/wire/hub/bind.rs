@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
-use super::Told;
+use super::Arrival;
 use super::stream::{self, Stream};
 
 /// Connections the kernel holds until we accept them.
@@ -188,7 +188,7 @@ fn remove_stale(endpoint: &Endpoint, path: &Path) -> Result<(), ListenError> {
 }
 
 /// Accepts until it is aborted or the hub is gone.
-pub(super) async fn accept(listener: Listener, port: usize, tell: mpsc::Sender<Told>) {
+pub(super) async fn accept(listener: Listener, port: usize, arrive: mpsc::Sender<Arrival>) {
     loop {
         let accepted = match &listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
@@ -200,21 +200,23 @@ pub(super) async fn accept(listener: Listener, port: usize, tell: mpsc::Sender<T
                 .await
                 .map(|(stream, _)| (Stream::Unix(stream), String::new())),
         };
-        match accepted {
-            Ok((stream, address)) => {
-                let told = Told::Accepted {
-                    port,
-                    stream,
-                    address,
-                };
-                if tell.send(told).await.is_err() {
-                    return;
-                }
-            }
+        let arrival = match accepted {
+            Ok((stream, address)) => Arrival::Accepted {
+                port,
+                stream,
+                address,
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; trying again");
                 tokio::time::sleep(ACCEPT_REST).await;
+                match Errno::from_io_error(&error) {
+                    Some(Errno::MFILE | Errno::NFILE) => Arrival::NoRoom,
+                    _ => continue,
+                }
             }
+        };
+        if arrive.send(arrival).await.is_err() {
+            return;
         }
     }
 }

@@ -23,7 +23,7 @@ use super::event::{CloseReason, ConnId, HubEvent};
 use super::opening::Side;
 use super::session::SessionConfig;
 use super::stream::{self, Stream};
-use super::{Hub, Told};
+use super::{Arrival, Hub, Origin};
 
 /// The first rest after an attempt that failed or a connection that was lost.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -111,7 +111,7 @@ impl Hub {
     }
 
     fn attempt(&mut self, id: DialId, endpoint: &Endpoint, rest: Duration) -> AbortHandle {
-        let connecting = connect(id, endpoint.clone(), rest, self.tell.clone());
+        let connecting = connect(id, endpoint.clone(), rest, self.arrive.clone());
         self.tasks.spawn(connecting)
     }
 
@@ -145,9 +145,10 @@ impl Hub {
                     announce: dial.identity.clone(),
                     limits: self.limits.clone(),
                     side: Side::Dialling(dial.security.clone()),
+                    is_near: stream.is_near(),
                 };
                 let name = dial.name.clone();
-                let conn = self.adopt(name, None, Some(id), (config, stream, address));
+                let conn = self.adopt(name, Origin::Dial(id), config, (stream, address));
                 let dial = self.dials.get_mut(&id).expect("found ten lines above");
                 dial.conn = Some(conn);
                 None
@@ -206,7 +207,7 @@ impl Hub {
 }
 
 /// Rests, connects once, and tells.
-async fn connect(id: DialId, endpoint: Endpoint, rest: Duration, tell: mpsc::Sender<Told>) {
+async fn connect(id: DialId, endpoint: Endpoint, rest: Duration, tell: mpsc::Sender<Arrival>) {
     if !rest.is_zero() {
         sleep(rest).await;
     }
@@ -215,5 +216,5 @@ async fn connect(id: DialId, endpoint: Endpoint, rest: Duration, tell: mpsc::Sen
         Err(_) => Err(DialError::Unreachable(io::ErrorKind::TimedOut)),
     };
     // The hub may be gone; then nobody asks.
-    drop(tell.send(Told::Dialled(id, connected)).await);
+    drop(tell.send(Arrival::Dialled(id, connected)).await);
 }

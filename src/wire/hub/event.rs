@@ -13,13 +13,15 @@ use crate::wire::dial::DialError;
 
 use super::dialling::DialId;
 use super::guard::KeyRefusal;
+use super::refusal::Limit;
 
 /// A connection, by a number that is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConnId(pub u64);
 
-/// What happened on a connection whose handshake is done.
+/// What happened on a connection whose handshake is done. Events of one connection come in their
+/// order; connections take turns, so that one that sends much delays nobody.
 #[derive(Debug)]
 pub enum HubEvent {
     /// The handshake is done; messages may follow.
@@ -39,6 +41,24 @@ pub enum HubEvent {
         conn: ConnId,
         /// Its frames, at least one.
         frames: Vec<Bytes>,
+    },
+    /// A peer of a PUB or XPUB port subscribed to a topic, or to it no more.
+    Subscribed {
+        /// The name its port was given.
+        port: Arc<str>,
+        /// The connection.
+        conn: ConnId,
+        /// The topic, a prefix.
+        topic: Bytes,
+        /// Whether it is subscribed to now.
+        is_on: bool,
+    },
+    /// A peer for which a message was too much has read half of what waited for it.
+    Writable {
+        /// The name its port was given.
+        port: Arc<str>,
+        /// The connection.
+        conn: ConnId,
     },
     /// The connection is gone.
     Closed {
@@ -92,10 +112,10 @@ pub enum CloseReason {
     },
     /// The peer's bytes break ZMTP, or it is not of a kind that may talk to this port.
     Protocol(Violation),
-    /// A message of more bytes than the limit.
-    TooLarge,
-    /// A message of more parts than the limit.
-    TooManyParts,
+    /// The peer broke a limit, or claimed what it may not.
+    Limit(Limit),
+    /// The owner of the hub had enough of it.
+    Kicked,
     /// The operating system's error.
     Io(std::io::ErrorKind),
 }
@@ -111,8 +131,8 @@ impl fmt::Display for CloseReason {
             Self::KeyRefused => f.write_str("it does not admit our key"),
             Self::Key { refusal, .. } => refusal.fmt(f),
             Self::Protocol(violation) => violation.fmt(f),
-            Self::TooLarge => f.write_str("a message over the limit"),
-            Self::TooManyParts => f.write_str("a message of too many parts"),
+            Self::Limit(limit) => f.write_str(limit.words()),
+            Self::Kicked => f.write_str("it was kicked"),
             Self::Io(kind) => kind.fmt(f),
         }
     }

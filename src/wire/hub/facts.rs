@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::model::key::PublicKey;
 
 use super::event::{ConnId, Mechanism};
+use super::refusal::Rejections;
 
 /// What the hub knows about one connection.
 #[derive(Debug, Clone, Serialize)]
@@ -39,6 +40,12 @@ pub struct ConnectionFacts {
     pub messages_out: u64,
     /// Bytes waiting for the peer to read.
     pub queued_bytes: usize,
+    /// Bytes of the peer that wait to be handled.
+    pub unread_bytes: usize,
+    /// Whether it is not read now, since its messages have nowhere to go.
+    pub is_paused: bool,
+    /// Topics the peer is subscribed to.
+    pub subscriptions: usize,
     /// Messages dropped, by reason.
     pub dropped: Drops,
     /// When it was accepted, in milliseconds since 1970.
@@ -50,6 +57,8 @@ pub struct ConnectionFacts {
 pub struct Drops {
     /// The peer did not read and its queue was full.
     pub full: u64,
+    /// The peer sent a message to a port that only publishes.
+    pub unasked: u64,
 }
 
 /// What the hub counted that belongs to no living connection.
@@ -57,12 +66,6 @@ pub struct Drops {
 pub struct HubCounters {
     /// Connections accepted by the kernel.
     pub accepted: u64,
-    /// Closed at once, since there were too many.
-    pub refused: u64,
-    /// Closed before their handshake was done, to make room for newer ones.
-    pub evicted: u64,
-    /// Closed since their handshake took too long.
-    pub handshake_timeouts: u64,
-    /// Closed since they broke the protocol or a limit.
-    pub violations: u64,
+    /// Connections refused or ended, by the limit that was broken.
+    pub rejected: Rejections,
 }

@@ -3,20 +3,28 @@
 //! The hub runs on a tokio current-thread runtime. Each connection is a task that reads, parses and
 //! writes on; [`Hub::next`] hands out what happened, [`Hub::send`] writes through to the socket and
 //! queues only what the kernel does not take. One stalled peer fills its own bounded queue and
-//! nobody else's. Routing ids are the hub's own, so an identity that two peers claim harms neither.
+//! nobody else's; one that sends much fills its own inbox and waits for its turn. Routing ids are the
+//! hub's own.
 //!
 //! It must never hold a message for a peer without a bound, and never trust a declared length.
 //! Shutdown order: listeners, then what is queued for the peers, then the connections.
 
+mod admission;
+mod ban;
 mod bind;
+mod control;
 mod dialling;
 mod event;
 mod facts;
 mod guard;
+mod inbox;
 mod opening;
 #[cfg(test)]
 mod opening_tests;
+mod outbox;
 mod peer;
+mod refusal;
+mod scan;
 mod session;
 pub(super) mod stream;
 
@@ -35,33 +43,49 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 use crate::wire::dial::DialError;
 
+use ban::Bans;
+pub use ban::{Ban, BanFacts};
 use bind::Bound;
 pub use bind::ListenError;
+pub use control::TooManyBans;
 use dialling::Dial;
 pub use dialling::{DialId, Dialling};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
+pub use inbox::Received;
 pub use opening::Side;
-use peer::Peer;
-pub use session::{Session, SessionConfig};
+use peer::{News, Peer};
+use refusal::Refusals;
+pub use refusal::{Limit, Refusal, Rejections};
+pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
 
-/// What waits between the connections and the owner of the hub; when it is full the connections
-/// stop reading, so the kernel slows their peers down.
-const EVENTS_MAX: usize = 1_024;
+/// Connections that the kernel accepted and the owner has not looked at; with more, accepting waits.
+const ARRIVALS_MAX: usize = 64;
 
-/// What tasks tell the owner.
-enum Told {
+/// What the tasks that make connections tell the owner.
+enum Arrival {
+    /// Somebody connected to a port, by its index.
     Accepted {
         port: usize,
         stream: Stream,
+        /// `ADDRESS:PORT`; empty on ipc.
         address: String,
     },
+    /// Somebody would have, and no descriptor was left.
+    NoRoom,
+    /// What an attempt to dial came to.
     Dialled(DialId, Result<(Stream, String), DialError>),
-    Ready(ConnId),
-    Message(ConnId, Vec<Bytes>),
-    Closed(ConnId, CloseReason),
+}
+
+/// Where a connection is from.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// It was accepted by a port, by its index.
+    Port(usize),
+    /// We dialled.
+    Dial(DialId),
 }
 
 struct Port {
@@ -70,18 +94,42 @@ struct Port {
     security: Security,
     bound: Bound,
     accepting: AbortHandle,
+    /// Its connections.
+    count: usize,
+    /// Those before the end of their handshake, oldest first; may name ones that are gone.
+    pending: VecDeque<ConnId>,
+    pending_count: usize,
 }
 
 struct Entry {
     /// The name its events carry.
     port: Arc<str>,
+    origin: Origin,
     /// Who decides whether its peer stays, if keys do.
     guard: Option<Arc<Guard>>,
-    /// Which dial made it, if we dialled.
-    dial: Option<DialId>,
+    /// What its peer calls itself, once it was admitted.
+    identity: Bytes,
     peer: Arc<Peer>,
     task: AbortHandle,
     is_open: bool,
+}
+
+impl Entry {
+    /// The index of the port that accepted it, if one did.
+    fn listener(&self) -> Option<usize> {
+        match self.origin {
+            Origin::Port(port) => Some(port),
+            Origin::Dial(_) => None,
+        }
+    }
+
+    /// Which dial made it, if we dialled.
+    fn dial(&self) -> Option<DialId> {
+        match self.origin {
+            Origin::Port(_) => None,
+            Origin::Dial(dial) => Some(dial),
+        }
+    }
 }
 
 /// The listening side of one process.
@@ -92,22 +140,29 @@ pub struct Hub {
     connections: HashMap<ConnId, Entry>,
     dials: HashMap<DialId, Dial>,
     last_dial: u64,
-    /// Connections before the end of their handshake, oldest first; may name ones that are gone.
-    pending: VecDeque<ConnId>,
-    pending_count: usize,
+    /// Who holds an identity, by the name of the port.
+    identities: HashMap<(Arc<str>, Bytes), ConnId>,
     last: u64,
-    counters: HubCounters,
+    accepted: u64,
+    refusals: Refusals,
+    bans: Bans,
     /// Ends that the hub itself decided, not handed out yet: at most one a connection.
     ended: VecDeque<HubEvent>,
-    tell: mpsc::Sender<Told>,
-    told: mpsc::Receiver<Told>,
+    arrive: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Connections with news: each at most once, here and in `turns` together.
+    tell: mpsc::UnboundedSender<ConnId>,
+    told: mpsc::UnboundedReceiver<ConnId>,
+    /// Connections with news, in the order in which they are heard.
+    turns: VecDeque<ConnId>,
     tasks: JoinSet<()>,
 }
 
 impl Hub {
     /// A hub that listens nowhere yet and calls itself `announce` in its handshakes.
     pub fn new(limits: WireLimits, announce: impl Into<Bytes>) -> Self {
-        let (tell, told) = mpsc::channel(EVENTS_MAX);
+        let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let (tell, told) = mpsc::unbounded_channel();
         Self {
             limits: Arc::new(limits),
             announce: announce.into(),
@@ -115,13 +170,17 @@ impl Hub {
             connections: HashMap::new(),
             dials: HashMap::new(),
             last_dial: 0,
-            pending: VecDeque::new(),
-            pending_count: 0,
+            identities: HashMap::new(),
             last: 0,
-            counters: HubCounters::default(),
+            accepted: 0,
+            refusals: Refusals::default(),
+            bans: Bans::default(),
             ended: VecDeque::new(),
+            arrive,
+            arrivals,
             tell,
             told,
+            turns: VecDeque::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -139,13 +198,16 @@ impl Hub {
         let port = self.ports.len();
         let accepting = self
             .tasks
-            .spawn(bind::accept(listener, port, self.tell.clone()));
+            .spawn(bind::accept(listener, port, self.arrive.clone()));
         self.ports.push(Port {
             name: name.into(),
             socket_type,
             security,
             bound,
             accepting,
+            count: 0,
+            pending: VecDeque::new(),
+            pending_count: 0,
         });
         Ok(())
     }
@@ -153,171 +215,112 @@ impl Hub {
     /// The next event. Cancel safe: nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> HubEvent {
         loop {
+            // Handing out what is there never waits, and must not keep the thread for itself.
+            tokio::task::coop::consume_budget().await;
             if let Some(event) = self.ended.pop_front() {
                 return event;
             }
-            let told = self.told.recv().await.expect("the hub holds a sender");
-            if let Some(event) = self.absorb(told) {
+            // One newcomer, one event: neither a flood of connections nor one of messages keeps the
+            // other from being heard.
+            if let Ok(arrival) = self.arrivals.try_recv()
+                && let Some(event) = self.meet(arrival)
+            {
                 return event;
+            }
+            while let Ok(conn) = self.told.try_recv() {
+                self.turns.push_back(conn);
+            }
+            if let Some(conn) = self.turns.pop_front() {
+                if let Some(event) = self.hear(conn) {
+                    return event;
+                }
+                continue;
+            }
+            tokio::select! {
+                // Cancel safe, both: what is not handed out stays.
+                Some(arrival) = self.arrivals.recv() => {
+                    if let Some(event) = self.meet(arrival) {
+                        return event;
+                    }
+                }
+                Some(conn) = self.told.recv() => self.turns.push_back(conn),
             }
         }
     }
 
-    fn absorb(&mut self, told: Told) -> Option<HubEvent> {
-        while self.tasks.try_join_next().is_some() {}
-        match told {
-            Told::Accepted {
-                port,
-                stream,
-                address,
-            } => {
-                self.accept(port, stream, address);
-                None
-            }
-            Told::Dialled(dial, result) => self.dialled(dial, result),
-            Told::Ready(conn) => {
-                let entry = self.connections.get_mut(&conn)?;
-                entry.is_open = true;
-                let (port, dial) = (entry.port.clone(), entry.dial);
-                match dial {
-                    Some(dial) => self.dial_opened(dial),
-                    None => self.pending_count -= 1,
-                }
-                Some(HubEvent::Opened { port, conn, dial })
-            }
-            Told::Message(conn, frames) => {
-                let entry = self.connections.get(&conn)?;
-                let port = entry.port.clone();
+    /// One of the news of a connection; it has its next turn after the others.
+    fn hear(&mut self, conn: ConnId) -> Option<HubEvent> {
+        let entry = self.connections.get(&conn)?;
+        let (news, has_more) = entry.peer.take();
+        if has_more {
+            self.turns.push_back(conn);
+        }
+        let port = entry.port.clone();
+        match news? {
+            News::Claim(claim) => self.judge(conn, &claim),
+            News::Writable => Some(HubEvent::Writable { port, conn }),
+            News::Received(Received::Message(frames)) => {
                 Some(HubEvent::Message { port, conn, frames })
             }
-            Told::Closed(conn, reason) => {
-                let entry = self.connections.remove(&conn)?;
-                self.gone(conn, entry, reason)
+            News::Received(Received::Subscribed { topic, is_on }) => Some(HubEvent::Subscribed {
+                port,
+                conn,
+                topic,
+                is_on,
+            }),
+            News::Closed(reason) => {
+                let entry = self.release(conn)?;
+                self.gone(conn, &entry, reason)
             }
         }
     }
 
     /// What follows from the end of a connection that is no longer held.
-    fn gone(&mut self, conn: ConnId, entry: Entry, reason: CloseReason) -> Option<HubEvent> {
-        self.count(&reason);
-        let failed = match entry.dial {
-            Some(dial) => self.dial_ended(dial, entry.is_open, &reason),
-            None => None,
-        };
+    fn gone(&mut self, conn: ConnId, entry: &Entry, reason: CloseReason) -> Option<HubEvent> {
+        self.note(entry, &reason);
+        let dial = entry.dial();
+        let failed = dial.and_then(|dial| self.dial_ended(dial, entry.is_open, &reason));
         if !entry.is_open {
-            if entry.dial.is_none() {
-                self.pending_count -= 1;
-            }
             return failed;
         }
+        let port = entry.port.clone();
         Some(HubEvent::Closed {
-            port: entry.port,
+            port,
             conn,
-            dial: entry.dial,
+            dial,
             reason,
         })
     }
 
-    /// Ends a connection for a reason of ours; the event follows.
-    fn end(&mut self, conn: ConnId, reason: CloseReason) {
-        let Some(entry) = self.connections.remove(&conn) else {
-            return;
+    /// Ends a connection for a reason of ours; the event follows. False where there is none.
+    fn end(&mut self, conn: ConnId, reason: CloseReason) -> bool {
+        let Some(entry) = self.release(conn) else {
+            return false;
         };
-        entry.task.abort();
-        let event = self.gone(conn, entry, reason);
+        let event = self.gone(conn, &entry, reason);
         self.ended.extend(event);
+        true
     }
 
-    /// Closes the connections whose key their guard does not admit any more. Call it when a guard
-    /// was replaced; whose key is still admitted notices nothing.
-    pub fn recheck(&mut self) {
-        let judged = self.connections.iter().filter_map(|(conn, entry)| {
-            let key = entry.peer.key()?;
-            let refusal = entry.guard.as_ref()?.judge(&key).err()?;
-            Some((*conn, CloseReason::Key { key, refusal }))
-        });
-        for (conn, reason) in judged.collect::<Vec<_>>() {
-            self.end(conn, reason);
-        }
-    }
-
-    fn count(&mut self, reason: &CloseReason) {
-        match reason {
-            CloseReason::Peer | CloseReason::Io(_) => {}
-            CloseReason::HandshakeTimeout => self.counters.handshake_timeouts += 1,
-            CloseReason::NotZmtp
-            | CloseReason::Mechanism { .. }
-            | CloseReason::WrongServerKey
-            | CloseReason::KeyRefused
-            | CloseReason::Key { .. }
-            | CloseReason::Protocol(_)
-            | CloseReason::TooLarge
-            | CloseReason::TooManyParts => {
-                self.counters.violations += 1;
+    /// Lets go of a connection, whose socket is closed with that.
+    fn release(&mut self, conn: ConnId) -> Option<Entry> {
+        let entry = self.connections.remove(&conn)?;
+        entry.task.abort();
+        if let Some(port) = entry.listener() {
+            let port = &mut self.ports[port];
+            port.count -= 1;
+            if !entry.is_open {
+                port.pending_count -= 1;
             }
         }
-    }
-
-    fn accept(&mut self, port: usize, stream: Stream, address: String) {
-        self.counters.accepted += 1;
-        if self.connections.len() >= self.limits.connections_max {
-            self.counters.refused += 1;
-            return;
+        if !entry.identity.is_empty() {
+            let name = (entry.port.clone(), entry.identity.clone());
+            if self.identities.get(&name) == Some(&conn) {
+                self.identities.remove(&name);
+            }
         }
-        self.make_room();
-        let port = &self.ports[port];
-        let config = SessionConfig {
-            socket_type: port.socket_type,
-            announce: self.announce.clone(),
-            limits: self.limits.clone(),
-            side: Side::Listening(port.security.clone()),
-        };
-        let guard = match &port.security {
-            Security::Open => None,
-            Security::Curve(guard) => Some(guard.clone()),
-        };
-        let conn = self.adopt(port.name.clone(), guard, None, (config, stream, address));
-        self.pending.push_back(conn);
-        self.pending_count += 1;
-    }
-
-    /// Takes up a connected stream.
-    fn adopt(
-        &mut self,
-        port: Arc<str>,
-        guard: Option<Arc<Guard>>,
-        dial: Option<DialId>,
-        (config, stream, address): (SessionConfig, Stream, String),
-    ) -> ConnId {
-        self.last += 1;
-        let conn = ConnId(self.last);
-        let (peer, reading) = Peer::new(config, address, stream);
-        let task = self
-            .tasks
-            .spawn(peer::run(conn, peer.clone(), reading, self.tell.clone()));
-        let entry = Entry {
-            port,
-            guard,
-            dial,
-            peer,
-            task,
-            is_open: false,
-        };
-        self.connections.insert(conn, entry);
-        conn
-    }
-
-    /// Closes the oldest connection without a handshake where there are too many of them.
-    fn make_room(&mut self) {
-        self.pending
-            .retain(|conn| self.connections.get(conn).is_some_and(|e| !e.is_open));
-        while self.pending_count >= self.limits.pending_max {
-            let Some(oldest) = self.pending.pop_front() else {
-                break;
-            };
-            self.close(oldest);
-            self.counters.evicted += 1;
-        }
+        while self.tasks.try_join_next().is_some() {}
+        Some(entry)
     }
 
     /// Writes a message to a peer, as far as the kernel takes it, and queues the rest.
@@ -329,30 +332,10 @@ impl Hub {
     /// Closes a connection without waiting for what is queued. No event follows; a dial that is kept
     /// dials again.
     pub fn close(&mut self, conn: ConnId) {
-        if let Some(entry) = self.connections.remove(&conn) {
-            entry.task.abort();
-            match entry.dial {
-                Some(dial) => drop(self.dial_ended(dial, true, &CloseReason::Peer)),
-                None if !entry.is_open => self.pending_count -= 1,
-                None => {}
-            }
+        let entry = self.release(conn);
+        if let Some(dial) = entry.and_then(|entry| entry.dial()) {
+            self.dial_ended(dial, true, &CloseReason::Peer);
         }
-    }
-
-    /// What is known about every connection, in the order they came.
-    pub fn connections(&self) -> Vec<ConnectionFacts> {
-        let mut facts: Vec<_> = self
-            .connections
-            .iter()
-            .map(|(conn, entry)| entry.peer.facts(*conn, &entry.port))
-            .collect();
-        facts.sort_by_key(|facts| facts.conn);
-        facts
-    }
-
-    /// What belongs to no living connection.
-    pub fn counters(&self) -> HubCounters {
-        self.counters
     }
 
     /// Stops listening and removes the socket files; what is connected stays.
@@ -368,13 +351,10 @@ impl Hub {
         self.stop_listening();
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline && self.connections.values().any(|e| e.peer.is_behind()) {
-            // The connections' tasks do the writing; this gives them the thread, and room to say
-            // what nobody asks any more.
-            while self.told.try_recv().is_ok() {}
+            // The connections' tasks do the writing; this gives them the thread.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         self.connections.clear();
-        self.dials.clear();
         self.tasks.shutdown().await;
     }
 }

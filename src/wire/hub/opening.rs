@@ -20,6 +20,7 @@ use crate::wire::curve::{self, CurveClient};
 
 use super::event::{CloseReason, Mechanism, Violation};
 use super::guard::{Guard, OWN_PAIRS_MAX, Security};
+use super::refusal::Limit;
 
 /// The bytes of a greeting.
 const GREETING_BYTES: usize = 64;
@@ -158,7 +159,7 @@ impl Opening {
             }
         }
         match error {
-            ZmtpError::MessageTooLarge { .. } => CloseReason::TooLarge,
+            ZmtpError::MessageTooLarge { .. } => CloseReason::Limit(Limit::Metadata),
             ZmtpError::HandshakeRefused(_) if self.is_introduced() => CloseReason::KeyRefused,
             error if is_wrong_key(error) => CloseReason::WrongServerKey,
             // What a stranger wrote into an ERROR is no text for our logs.

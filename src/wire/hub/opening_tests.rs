@@ -1,6 +1,6 @@
 //! Two sessions with no socket between them: every way in which a handshake ends.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use crate::wire::curve::{self, CurveClient};
 
 use super::event::{CloseReason, Mechanism};
 use super::guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
+use super::inbox::Received;
 use super::opening::{GREETING_START, Side};
 use super::session::{Session, SessionConfig};
 
@@ -21,6 +22,7 @@ fn session(socket_type: SocketType, side: Side) -> Session {
         announce: Bytes::from_static(b"name"),
         limits: Arc::new(WireLimits::default()),
         side,
+        is_near: true,
     })
 }
 
@@ -67,10 +69,18 @@ fn written(session: &mut Session) -> Vec<u8> {
 
 type Ends = (Result<(), CloseReason>, Result<(), CloseReason>);
 
+/// Feeds bytes and admits whoever then says who it is.
+fn receive(session: &mut Session, bytes: &[u8]) -> Result<(), CloseReason> {
+    session.receive(Bytes::copy_from_slice(bytes))?;
+    match session.take_claim() {
+        Some(_) => session.admit(),
+        None => Ok(()),
+    }
+}
+
 /// Carries bytes both ways until nobody has any, `step` bytes at a time; gives how each side ended.
 fn carry(ours: &mut Session, theirs: &mut Session, step: usize) -> Ends {
     let mut ends = (Ok(()), Ok(()));
-    let mut messages = VecDeque::new();
     loop {
         let (there, back) = (written(ours), written(theirs));
         if there.is_empty() && back.is_empty() {
@@ -82,7 +92,7 @@ fn carry(ours: &mut Session, theirs: &mut Session, step: usize) -> Ends {
         ] {
             for part in bytes.chunks(step) {
                 if end.is_ok() {
-                    *end = to.receive(Bytes::copy_from_slice(part), &mut messages);
+                    *end = receive(to, part);
                 }
             }
         }
@@ -90,11 +100,11 @@ fn carry(ours: &mut Session, theirs: &mut Session, step: usize) -> Ends {
             // What was still on its way arrives, and then the end of the stream.
             let rest = written(ours);
             if ends.1.is_ok() && !rest.is_empty() {
-                ends.1 = theirs.receive(rest.into(), &mut messages);
+                ends.1 = receive(theirs, &rest);
             }
             let rest = written(theirs);
             if ends.0.is_ok() && !rest.is_empty() {
-                ends.0 = ours.receive(rest.into(), &mut messages);
+                ends.0 = receive(ours, &rest);
             }
             ends.0 = ends.0.and_then(|()| Err(ours.ended(CloseReason::Peer)));
             ends.1 = ends.1.and_then(|()| Err(theirs.ended(CloseReason::Peer)));
@@ -121,9 +131,9 @@ fn the_right_keys_open_whatever_the_pieces_and_messages_pass() {
         theirs.send(vec!["secret".into(), Bytes::new()]).unwrap();
         let bytes = written(&mut theirs);
         assert!(!bytes.windows(6).any(|window| window == b"secret"));
-        let mut messages = VecDeque::new();
-        ours.receive(bytes.into(), &mut messages).unwrap();
-        assert_eq!(messages, [vec![Bytes::from("secret"), Bytes::new()]]);
+        ours.receive(bytes.into()).unwrap();
+        let message = vec![Bytes::from("secret"), Bytes::new()];
+        assert_eq!(ours.take(), Some(Received::Message(message)));
     }
 }
 
@@ -202,7 +212,7 @@ fn another_mechanism_is_named_on_both_sides() {
     greeting.extend_from_slice(b"\0PLAIN");
     greeting.resize(64, 0);
     let mut ours = listening(&listed);
-    let end = ours.receive(greeting.into(), &mut VecDeque::new());
+    let end = ours.receive(greeting.into());
     assert_eq!(end, differs(curve, Mechanism::Plain));
 }
 
@@ -212,12 +222,12 @@ fn what_is_no_greeting_is_told_apart() {
         "GET / HTTP/1.1\r\n\r\n",
         "\x16\x03\x01\x02\0\x01\0\x01\x7c\x03\x03",
     ] {
-        let end = open().receive(junk.into(), &mut VecDeque::new());
+        let end = open().receive(junk.into());
         assert_eq!(end, Err(CloseReason::NotZmtp));
     }
     // Too few bytes for the engine to say anything, then the end.
     let mut ours = open();
-    ours.receive("GE".into(), &mut VecDeque::new()).unwrap();
+    ours.receive("GE".into()).unwrap();
     assert_eq!(ours.ended(CloseReason::Peer), CloseReason::NotZmtp);
     assert_eq!(
         ours.ended(CloseReason::HandshakeTimeout),
@@ -236,11 +246,10 @@ fn the_greeting_is_shown_in_two_parts_and_whole_to_whoever_waits() {
     }
     // 10 bytes are all that libzmq shows before it has our 11; one more waits for us.
     let mut ours = open();
-    let mut messages = VecDeque::new();
-    ours.receive(Bytes::copy_from_slice(&GREETING_START[..10]), &mut messages)
+    ours.receive(Bytes::copy_from_slice(&GREETING_START[..10]))
         .unwrap();
     assert_eq!(written(&mut ours), GREETING_START);
-    ours.receive(Bytes::copy_from_slice(&GREETING_START[10..]), &mut messages)
+    ours.receive(Bytes::copy_from_slice(&GREETING_START[10..]))
         .unwrap();
     assert_eq!(written(&mut ours).len(), 64 - GREETING_START.len());
 }

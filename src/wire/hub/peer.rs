@@ -1,10 +1,14 @@
 //! One connection: its session, its socket, and the task that reads it.
 //!
-//! Two hold a [`Peer`]: the hub, which sends, and the task, which reads and writes on when the
-//! kernel takes more. Neither awaits while it holds the lock.
+//! Two hold a [`Peer`]: the hub, which sends and takes what came, and the task, which reads and
+//! writes on when the kernel takes more. Neither awaits while it holds the lock. The task tells the
+//! hub by the connection's number that there is news, once until the hub has taken all of it.
 
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -12,65 +16,153 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::model::key::PublicKey;
 
-use super::session::{Session, SessionConfig};
+use super::inbox::Received;
+use super::refusal::Limit;
+use super::session::{Claim, Session, SessionConfig};
 use super::stream::{Reading, Stream, Writing};
-use super::{CloseReason, ConnId, ConnectionFacts, SendError, Told};
+use super::{CloseReason, ConnId, ConnectionFacts, SendError};
 
-/// The first read of a connection asks for this much; reads that fill it ask for more.
-const READ_BYTES_MIN: usize = 4 * 1024;
-/// The most one read asks for.
+/// The most one read takes.
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// How long the second part of our greeting waits for the peer's first.
 const GREETING_HOLD: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// What every connection of a thread is read into. What came is copied out of it, so that a
+    /// connection holds the bytes that arrived and nothing that waits for more of them.
+    static READ_INTO: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+}
+
+/// Who is at the other end, and who hears of it.
+pub(super) struct Wiring {
+    pub(super) conn: ConnId,
+    /// `ADDRESS:PORT`; empty on ipc.
+    pub(super) address: String,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) tell: mpsc::UnboundedSender<ConnId>,
+}
+
+/// What the hub takes from a connection.
+pub(super) enum News {
+    /// It says who it is, and waits to be admitted.
+    Claim(Claim),
+    /// There is room for messages again.
+    Writable,
+    /// Something came.
+    Received(Received),
+    /// It ended, and everything before was taken.
+    Closed(CloseReason),
+}
+
 /// One connection.
 pub(super) struct Peer {
-    address: String,
+    wiring: Wiring,
     since: SystemTime,
     handshake: Duration,
     writing: Writing,
-    /// Wakes the task when a send left something to write.
-    behind: Notify,
-    session: Mutex<Session>,
+    /// Wakes the task: something is to be written, or there is room for what was read.
+    wake: Notify,
+    state: Mutex<State>,
+}
+
+struct State {
+    session: Session,
+    /// The hub knows that there is news.
+    is_told: bool,
+    is_paused: bool,
+    ended: Option<CloseReason>,
+    pings: Pings,
+}
+
+impl State {
+    fn has_news(&self) -> bool {
+        self.session.has_claim()
+            || self.session.is_writable_due()
+            || !self.is_paused && (self.session.has_received() || self.ended.is_some())
+    }
+}
+
+/// Heartbeats in the period that is running.
+struct Pings {
+    max: u64,
+    period: Duration,
+    since: Instant,
+    /// The session's count when the period began.
+    before: u64,
+}
+
+impl Pings {
+    fn are_too_many(&mut self, count: u64) -> bool {
+        if count == self.before {
+            return false;
+        }
+        if self.since.elapsed() >= self.period {
+            (self.since, self.before) = (Instant::now(), count - 1);
+        }
+        count - self.before > self.max
+    }
 }
 
 impl Peer {
     pub(super) fn new(
         config: SessionConfig,
-        address: String,
+        wiring: Wiring,
         stream: Stream,
     ) -> (Arc<Self>, Reading) {
         let (reading, writing) = stream.split();
+        let pings = Pings {
+            max: u64::from(config.limits.pings_max),
+            period: Duration::from_millis(config.limits.pings_period_ms),
+            since: Instant::now(),
+            before: 0,
+        };
         let peer = Self {
-            address,
+            wiring,
             since: SystemTime::now(),
             handshake: Duration::from_millis(config.limits.handshake_ms),
             writing,
-            behind: Notify::new(),
-            session: Mutex::new(Session::new(config)),
+            wake: Notify::new(),
+            state: Mutex::new(State {
+                session: Session::new(config),
+                is_told: false,
+                is_paused: false,
+                ended: None,
+                pings,
+            }),
         };
         (Arc::new(peer), reading)
     }
 
-    fn session(&self) -> MutexGuard<'_, Session> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves counters behind, nothing that could be unsound.
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn facts(&self, conn: ConnId, port: &str) -> ConnectionFacts {
-        let session = self.session();
+    /// The address of the peer without its port; none on ipc.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.wiring.ip
+    }
+
+    /// The key that the peer showed us.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        self.state().session.key
+    }
+
+    pub(super) fn facts(&self, port: &str) -> ConnectionFacts {
+        let state = self.state();
+        let session = &state.session;
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH);
         ConnectionFacts {
-            conn,
+            conn: self.wiring.conn,
             port: port.to_owned(),
-            peer_address: self.address.clone(),
+            peer_address: self.wiring.address.clone(),
             socket_type: session.socket_type.map(str::to_owned),
             identity: String::from_utf8_lossy(&session.identity).into_owned(),
             mechanism: session.mechanism,
@@ -83,27 +175,100 @@ impl Peer {
             messages_in: session.messages_in,
             messages_out: session.messages_out,
             queued_bytes: session.queued_bytes(),
+            unread_bytes: session.unread_bytes(),
+            is_paused: state.is_paused,
+            subscriptions: session.subscriptions(),
             dropped: session.dropped,
             since_ms: u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.session().is_behind()
+        self.state().session.is_behind()
     }
 
     pub(super) fn send(&self, frames: Vec<Bytes>) -> Result<(), SendError> {
-        let mut session = self.session();
-        session.send(frames)?;
-        // An error here is the connection's end, which the reading task meets and reports.
-        if !matches!(self.flush(&mut session), Ok(false)) {
-            self.behind.notify_one();
-        }
+        let mut state = self.state();
+        state.session.send(frames)?;
+        self.flush_soon(&mut state);
         Ok(())
     }
 
+    pub(super) fn subscribe(&self, topic: Bytes, is_on: bool) -> Result<(), SendError> {
+        let mut state = self.state();
+        state.session.subscribe(topic, is_on)?;
+        self.flush_soon(&mut state);
+        Ok(())
+    }
+
+    /// Stops or goes on reading the peer and handing over what it sent.
+    pub(super) fn pause(&self, is_paused: bool) {
+        let mut state = self.state();
+        state.is_paused = is_paused;
+        self.tell(&mut state);
+        self.wake.notify_one();
+    }
+
+    /// The next news, and whether there is more.
+    pub(super) fn take(&self) -> (Option<News>, bool) {
+        let mut state = self.state();
+        let state = &mut *state;
+        let session = &mut state.session;
+        let news = if let Some(claim) = session.take_claim() {
+            Some(News::Claim(claim))
+        } else if session.take_writable() {
+            Some(News::Writable)
+        } else if state.is_paused {
+            None
+        } else if let Some(received) = session.take() {
+            if !session.has_received() {
+                self.wake.notify_one();
+            }
+            Some(News::Received(received))
+        } else {
+            state.ended.take().map(News::Closed)
+        };
+        let has_more = state.has_news();
+        state.is_told = has_more;
+        (news, has_more)
+    }
+
+    /// Lets the peer in. What is wrong with what it sent meanwhile is its end.
+    pub(super) fn admit(&self) -> Result<(), CloseReason> {
+        let mut state = self.state();
+        let admitted = state.session.admit();
+        self.flush_soon(&mut state);
+        self.tell(&mut state);
+        self.wake.notify_one();
+        admitted
+    }
+
+    /// Tells the peer why it may not stay: one try, whoever does not read it is closed all the same.
+    pub(super) fn refuse(&self, limit: Limit) {
+        let mut state = self.state();
+        state.session.refuse(limit);
+        drop(self.flush(&mut state));
+    }
+
+    fn tell(&self, state: &mut State) {
+        if !state.is_told && state.has_news() {
+            state.is_told = true;
+            // The hub may be gone; then nobody asks.
+            self.wiring.tell.send(self.wiring.conn).ok();
+        }
+    }
+
+    /// Writes what the kernel takes now and has the task do the rest. An error here is the
+    /// connection's end, which the task meets and reports.
+    fn flush_soon(&self, state: &mut State) {
+        if !matches!(self.flush(state), Ok(false)) {
+            self.wake.notify_one();
+        }
+    }
+
     /// Writes what the kernel takes now; says whether anything is left.
-    fn flush(&self, session: &mut Session) -> io::Result<bool> {
+    fn flush(&self, state: &mut State) -> io::Result<bool> {
+        let session = &mut state.session;
         while session.is_behind() {
             let slices = session.outgoing();
             let result = self.writing.try_write(&slices);
@@ -119,120 +284,105 @@ impl Peer {
         Ok(false)
     }
 
-    /// Feeds bytes to the session. Gives whether the handshake is done, and why it has to end, if it
-    /// has to; `messages` are whole in any case.
-    fn receive(
-        &self,
-        bytes: Bytes,
-        messages: &mut VecDeque<Vec<Bytes>>,
-    ) -> (bool, Result<(), CloseReason>) {
-        let mut session = self.session();
-        let fed = session.receive(bytes, messages);
+    /// Takes bytes, or goes on with those that waited, and writes what came of it.
+    fn progress(&self, bytes: Option<Bytes>) -> Result<(), CloseReason> {
+        let mut state = self.state();
+        let state = &mut *state;
+        let parsed = match bytes {
+            Some(bytes) => state.session.receive(bytes),
+            None => state.session.parse(),
+        };
         // An ERROR command that explains a refusal is worth one try.
-        let flushed = self.flush(&mut session);
-        let result = fed.and(match flushed {
-            Ok(_) => Ok(()),
-            Err(error) => Err(CloseReason::Io(error.kind())),
-        });
-        (session.is_ready(), result)
-    }
-
-    /// Goes on parsing what waited for room in the outbound queue.
-    fn resume(&self, messages: &mut VecDeque<Vec<Bytes>>) -> Result<(), CloseReason> {
-        let mut session = self.session();
-        self.flush(&mut session)
-            .map_err(|error| CloseReason::Io(error.kind()))?;
-        session.resume(messages)
+        let flushed = self.flush(state);
+        self.tell(state);
+        parsed?;
+        flushed.map_err(|error| CloseReason::Io(error.kind()))?;
+        if state.pings.are_too_many(state.session.pings_in) {
+            return Err(CloseReason::Limit(Limit::PingRate));
+        }
+        Ok(())
     }
 
     /// Shows the whole greeting, if it was held back so far.
     fn release(&self) -> Result<(), CloseReason> {
-        let mut session = self.session();
-        if session.release() {
-            self.flush(&mut session)
+        let mut state = self.state();
+        if state.session.release() {
+            self.flush(&mut state)
                 .map_err(|error| CloseReason::Io(error.kind()))?;
         }
         Ok(())
     }
 
-    /// The key that an admitted peer showed us.
-    pub(super) fn key(&self) -> Option<PublicKey> {
-        self.session().key
+    /// Whether the peer is to be read, whether there are bytes to write, and whether it is admitted.
+    fn wants(&self) -> (bool, bool, bool) {
+        let state = self.state();
+        let session = &state.session;
+        (
+            session.takes_input() && !state.is_paused,
+            session.is_behind(),
+            session.is_ready(),
+        )
     }
 
-    /// Whether the session takes more bytes, and whether it has bytes to write.
-    fn wants(&self) -> (bool, bool) {
-        let session = self.session();
-        (session.takes_input(), session.is_behind())
+    fn end(&self, reason: CloseReason) {
+        let mut state = self.state();
+        state.ended = Some(state.session.ended(reason));
+        self.tell(&mut state);
     }
 }
 
 /// Reads one connection to its end and tells the hub.
-pub(super) async fn run(conn: ConnId, peer: Arc<Peer>, reading: Reading, tell: mpsc::Sender<Told>) {
-    let reason = match read(conn, &peer, reading, &tell).await {
+pub(super) async fn run(peer: Arc<Peer>, reading: Reading) {
+    let reason = match drive(&peer, reading).await {
         Ok(never) => match never {},
-        Err(reason) => peer.session().ended(reason),
+        Err(reason) => reason,
     };
-    // The hub may be gone; then nobody asks.
-    drop(tell.send(Told::Closed(conn, reason)).await);
+    peer.end(reason);
 }
 
-async fn read(
-    conn: ConnId,
-    peer: &Peer,
-    mut reading: Reading,
-    tell: &mpsc::Sender<Told>,
-) -> Result<std::convert::Infallible, CloseReason> {
-    let mut buffer = BytesMut::new();
-    let mut messages = VecDeque::new();
-    let mut read_bytes = READ_BYTES_MIN;
-    let mut is_ready = false;
+async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infallible, CloseReason> {
     let deadline = Instant::now() + peer.handshake;
     let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
     tokio::pin!(timer);
     loop {
-        let (reads, writes) = peer.wants();
-        if buffer.capacity() - buffer.len() < read_bytes / 2 {
-            buffer.reserve(read_bytes);
-        }
-        let mut result = Ok(());
+        let (reads, writes, is_ready) = peer.wants();
+        let mut bytes = None;
         tokio::select! {
             // Cancel safe: a read that is dropped has taken nothing.
-            read = reading.read_buf(&mut buffer), if reads => {
-                let bytes = read.map_err(|error| CloseReason::Io(error.kind()))?;
-                if bytes == 0 {
+            read = read(&mut reading), if reads => {
+                let read = read.map_err(|error| CloseReason::Io(error.kind()))?;
+                if read.is_empty() {
                     return Err(CloseReason::Peer);
                 }
-                if bytes >= read_bytes / 2 {
-                    read_bytes = (read_bytes * 2).min(READ_BYTES_MAX);
-                }
-                let was_ready = is_ready;
-                (is_ready, result) = peer.receive(buffer.split().freeze(), &mut messages);
-                if is_ready && !was_ready && tell.send(Told::Ready(conn)).await.is_err() {
-                    return Err(CloseReason::Peer);
-                }
+                bytes = Some(read);
             }
             // Cancel safe: it only waits for readiness.
             ready = peer.writing.writable(), if writes => {
                 ready.map_err(|error| CloseReason::Io(error.kind()))?;
-                result = peer.resume(&mut messages);
             }
             // Cancel safe: a permit that is not taken stays.
-            () = peer.behind.notified(), if !writes => {}
+            () = peer.wake.notified() => {}
             () = &mut timer, if !is_ready => {
                 if Instant::now() >= deadline {
                     return Err(CloseReason::HandshakeTimeout);
                 }
-                result = peer.release();
+                peer.release()?;
                 timer.as_mut().reset(deadline);
             }
         }
-        // What came whole before the bytes that end a connection is delivered like in libzmq.
-        for frames in messages.drain(..) {
-            if tell.send(Told::Message(conn, frames)).await.is_err() {
-                return Err(CloseReason::Peer);
-            }
-        }
-        result?;
+        peer.progress(bytes)?;
     }
+}
+
+/// What is there to be read, in memory of its own size; nothing at the end.
+async fn read(reading: &mut Reading) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        READ_INTO.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            Pin::new(&mut *reading)
+                .poll_read(cx, &mut buffer)
+                .map_ok(|()| Bytes::copy_from_slice(buffer.filled()))
+        })
+    })
+    .await
 }

@@ -3,29 +3,42 @@
 //! The task of a connection drives it with what the kernel gives; the fuzz targets and the mutation
 //! tests drive it with what an attacker would send. It must never know a socket or the time, and
 //! never take memory for what was only declared.
+//!
+//! A peer says who it is, and is then admitted or refused by whoever drives the session. Under NULL
+//! our READY waits for that, so that a refused peer gets an ERROR with the reason in its place.
 
-use std::collections::VecDeque;
+mod inbound;
+
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use omq_proto::Error as ZmtpError;
 use omq_proto::Message;
 use omq_proto::Payload;
 use omq_proto::proto::mechanism::AuthenticationResult;
-use omq_proto::proto::{Connection, ConnectionConfig, Event, Role};
+use omq_proto::proto::{Command, Connection, ConnectionConfig, Role};
 
 use crate::model::key::PublicKey;
 use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 
-use super::event::Mechanism;
+use super::event::{CloseReason, Mechanism, SendError};
+use super::facts::Drops;
 use super::guard::Security;
+use super::inbox::{Inbox, Received, Topics};
 use super::opening::{self, Opening, Side};
-use super::{CloseReason, Drops, SendError, Violation};
+use super::outbox::{HEADER_BYTES_MAX, Outbox};
+use super::refusal::Limit;
+use super::scan::{Rules, Scan};
+use inbound::reason_of;
 
 /// Slices handed to the kernel in one write.
 const SLICES_MAX: usize = 64;
+/// Replies that are made without being asked for, beyond what may wait for a peer: with more of
+/// them the peer is not read.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of the reason in an ERROR command.
+const ERROR_BYTES_MAX: usize = 255;
 
 /// What a session is made of.
 pub struct SessionConfig {
@@ -37,14 +50,58 @@ pub struct SessionConfig {
     pub limits: Arc<WireLimits>,
     /// Which side this is, and what the connection is secured with.
     pub side: Side,
+    /// Whether the peer is on this machine.
+    pub is_near: bool,
+}
+
+/// What a peer says it is, before it is admitted.
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    /// What it calls itself; empty where it does not.
+    pub identity: Bytes,
+    /// The key it proved to have.
+    pub key: Option<PublicKey>,
+    /// Whose key that is.
+    pub who: Option<String>,
+}
+
+/// Where a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The peer has not said who it is.
+    Handshake,
+    /// It has; nothing is parsed until [`Session::admit`] or [`Session::refuse`].
+    Claiming,
+    /// Messages pass.
+    Open,
+    /// Nothing is parsed any more; what is queued may be written.
+    Over,
 }
 
 /// The protocol state of one connection, and what it counted.
 pub struct Session {
     limits: Arc<WireLimits>,
+    own_type: SocketType,
     engine: Connection,
+    scan: Scan,
+    phase: Phase,
     /// The handshake, until it is done.
     opening: Option<Box<Opening>>,
+    claim: Option<Claim>,
+    /// Bytes of the peer that are not parsed yet: no whole frame, or no room for what is in them.
+    unparsed: Bytes,
+    inbox: Inbox,
+    outbox: Outbox,
+    topics: Topics,
+    /// Parts of the message under way, under CURVE.
+    parts: usize,
+    /// Our heartbeats under CURVE that were not answered.
+    pongs_due: u32,
+    /// Whether our READY waits until the peer is admitted.
+    holds_ready: bool,
+    /// A message was too much, and the peer has not read half of what waits since.
+    is_full: bool,
+    is_writable_due: bool,
     pub(super) mechanism: Mechanism,
     /// The peer's key and whose it is, once it is admitted; where we dialled, the listener's key.
     pub(super) key: Option<PublicKey>,
@@ -57,6 +114,8 @@ pub struct Session {
     pub(super) bytes_out: u64,
     pub(super) messages_in: u64,
     pub(super) messages_out: u64,
+    /// Heartbeats, and commands that mean nothing here.
+    pub(super) pings_in: u64,
     pub(super) dropped: Drops,
 }
 
@@ -68,22 +127,49 @@ fn engine_type(ours: SocketType) -> omq_proto::SocketType {
 impl Session {
     /// A session before its greeting.
     pub fn new(config: SessionConfig) -> Self {
-        // The engine charges one slot a part; the limit here is about what the peer sent.
-        let slots = config.limits.parts_max * size_of::<Payload>();
-        // The opening says which side it is.
-        let wire = ConnectionConfig::new(Role::Server, engine_type(config.socket_type))
-            .identity(config.announce)
-            .max_message_size(config.limits.message_bytes_max.saturating_add(slots));
+        let limits = config.limits;
         let (mechanism, key) = match &config.side {
             Side::Listening(Security::Open) | Side::Dialling(None) => (Mechanism::Null, None),
             Side::Listening(Security::Curve(_)) => (Mechanism::Curve, None),
             Side::Dialling(Some(keys)) => (Mechanism::Curve, Some(keys.server)),
         };
+        let message_bytes_max = if config.is_near || mechanism == Mechanism::Curve {
+            limits.message_bytes_max
+        } else {
+            limits.message_far_bytes_max
+        };
+        // The engine charges one slot a part; the limit here is about what the peer sent.
+        let slots = limits.parts_max.saturating_mul(size_of::<Payload>());
+        // The opening says which side it is.
+        let wire = ConnectionConfig::new(Role::Server, engine_type(config.socket_type))
+            .identity(config.announce)
+            .max_message_size(message_bytes_max.saturating_add(slots));
+        let holds_ready = matches!(config.side, Side::Listening(Security::Open));
         let (opening, engine) = Opening::new(config.side, wire);
-        Self {
-            limits: config.limits,
+        let mut session = Self {
+            scan: Scan::new(Rules {
+                message_bytes_max,
+                parts_max: limits.parts_max,
+                metadata_bytes_max: limits.metadata_bytes_max,
+                topic_bytes_max: limits.topic_bytes_max,
+                is_sealed: mechanism == Mechanism::Curve,
+                is_publishing: config.socket_type == SocketType::Pub,
+            }),
+            limits,
+            own_type: config.socket_type,
             engine,
+            phase: Phase::Handshake,
             opening: Some(Box::new(opening)),
+            claim: None,
+            unparsed: Bytes::new(),
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            topics: Topics::default(),
+            parts: 0,
+            pongs_due: 0,
+            holds_ready,
+            is_full: false,
+            is_writable_due: false,
             mechanism,
             key,
             who: None,
@@ -94,69 +180,16 @@ impl Session {
             bytes_out: 0,
             messages_in: 0,
             messages_out: 0,
+            pings_in: 0,
             dropped: Drops::default(),
-        }
-    }
-
-    /// Whether the handshake is done.
-    pub fn is_ready(&self) -> bool {
-        self.opening.is_none()
-    }
-
-    /// Takes bytes of the peer and appends the messages that are whole, also those that came before
-    /// the bytes it refuses. After an error nothing more may be fed.
-    pub fn receive(
-        &mut self,
-        bytes: Bytes,
-        messages: &mut VecDeque<Vec<Bytes>>,
-    ) -> Result<(), CloseReason> {
-        self.bytes_in += bytes.len() as u64;
-        let fed = match &mut self.opening {
-            None => self.engine.handle_input(bytes).map_err(reason_of),
-            Some(opening) => {
-                opening.note(&bytes);
-                let fed = self.engine.handle_input(bytes);
-                self.open(fed)
-            }
         };
-        self.absorb(messages)?;
-        fed
+        session.collect_all();
+        session
     }
 
-    /// Goes on with a handshake after the engine took bytes: tries a HELLO with our other pairs, and
-    /// decides whether the peer is admitted.
-    fn open(&mut self, mut fed: Result<(), ZmtpError>) -> Result<(), CloseReason> {
-        let opening = self.opening.as_mut().expect("the handshake is not done");
-        while let (Err(error), Some(bytes)) = (&fed, opening.again())
-            && opening::is_wrong_key(error)
-            && let Some(engine) = opening.next_engine()
-        {
-            self.engine = engine;
-            // All that was written so far is of the greeting, which is the same.
-            self.engine
-                .advance_transmit(usize::try_from(self.bytes_out).unwrap_or(usize::MAX));
-            fed = self.engine.handle_input(bytes);
-        }
-        if let (Some(request), Some(guard)) = (
-            self.engine.take_authentication_request(),
-            opening.guard().cloned(),
-        ) {
-            let key = PublicKey::from_bytes(request.peer().public_key);
-            let verdict = guard.judge(&key);
-            fed = self.engine.complete_authentication(match verdict {
-                Ok(_) => AuthenticationResult::allow(),
-                Err(_) => AuthenticationResult::deny(),
-            });
-            match verdict {
-                Ok(who) => (self.key, self.who) = (Some(key), Some(who)),
-                Err(refusal) => return Err(CloseReason::Key { key, refusal }),
-            }
-        }
-        fed.map_err(|error| {
-            // The peer may want to know what we speak.
-            opening.release();
-            opening.refused(&error)
-        })
+    /// Whether the handshake is done and the peer admitted.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Open
     }
 
     /// Shows the whole greeting to a peer that waits for it. True where it was held back.
@@ -173,45 +206,90 @@ impl Session {
         }
     }
 
-    /// Goes on parsing what waited for room among the bytes to be written.
-    pub fn resume(&mut self, messages: &mut VecDeque<Vec<Bytes>>) -> Result<(), CloseReason> {
-        if !self.engine.has_pending_input() {
-            return Ok(());
-        }
-        let fed = self.engine.resume_input();
-        self.absorb(messages)?;
-        fed.map_err(reason_of)
+    fn is_sealed(&self) -> bool {
+        self.mechanism == Mechanism::Curve
     }
 
-    fn absorb(&mut self, messages: &mut VecDeque<Vec<Bytes>>) -> Result<(), CloseReason> {
-        while let Some(event) = self.engine.poll_event() {
-            match event {
-                Event::HandshakeSucceeded {
-                    peer_minor,
-                    peer_properties,
-                } => {
-                    self.opening = None;
-                    self.zmtp_minor = Some(peer_minor);
-                    self.socket_type = peer_properties.socket_type.map(|ty| ty.as_str());
-                    // Copied, so that a short name does not pin the buffer it arrived in.
-                    self.identity = peer_properties
-                        .identity
-                        .as_ref()
-                        .map(|id| Bytes::copy_from_slice(id))
-                        .unwrap_or_default();
-                }
-                // Subscriptions and the like mean nothing to the socket types served so far.
-                Event::Message(_) | Event::Command(_) => {}
-            }
+    /// Whether more may be parsed now.
+    fn has_room(&self) -> bool {
+        let waiting_max = self.limits.peer_bytes_max.saturating_add(REPLY_BYTES_MAX);
+        match self.phase {
+            Phase::Handshake => true,
+            Phase::Open => !self.inbox.is_full() && self.outbox.len() < waiting_max,
+            Phase::Claiming | Phase::Over => false,
         }
-        while let Some(message) = self.engine.poll_message() {
-            if message.len() > self.limits.parts_max {
-                return Err(CloseReason::TooManyParts);
-            }
-            self.messages_in += 1;
-            messages.push_back(message.iter().collect());
+    }
+
+    /// Who the peer says it is, once, when that has to be judged.
+    pub fn take_claim(&mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
+    /// Whether a claim waits to be judged.
+    pub(super) fn has_claim(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// The peer is who it says and may stay; what it sent meanwhile is parsed.
+    pub fn admit(&mut self) -> Result<(), CloseReason> {
+        assert_eq!(self.phase, Phase::Claiming, "who is admitted has claimed");
+        self.phase = Phase::Open;
+        if self.engine.awaiting_authentication() {
+            let allowed = AuthenticationResult::allow();
+            let admitted = self.engine.complete_authentication(allowed);
+            self.absorb(0)?;
+            admitted.map_err(reason_of)?;
         }
-        Ok(())
+        self.collect();
+        self.parse()
+    }
+
+    /// The peer may not stay, and is told why.
+    pub fn refuse(&mut self, limit: Limit) {
+        assert_eq!(self.phase, Phase::Claiming, "who is refused has claimed");
+        self.fail(&CloseReason::Limit(limit));
+    }
+
+    /// Ends the session; a peer whose handshake is not done is told why.
+    fn fail(&mut self, reason: &CloseReason) {
+        let was = std::mem::replace(&mut self.phase, Phase::Over);
+        self.unparsed = Bytes::new();
+        if !matches!(was, Phase::Handshake | Phase::Claiming) {
+            return;
+        }
+        self.release();
+        let is_understood = !matches!(
+            reason,
+            CloseReason::NotZmtp | CloseReason::Mechanism { .. } | CloseReason::Peer
+        );
+        if !self.holds_ready {
+            self.deny();
+        } else if self.scan.is_greeted() && is_understood {
+            let words = reason.to_string();
+            let words = &words.as_bytes()[..words.len().min(ERROR_BYTES_MAX)];
+            let length = u8::try_from(words.len()).expect("cut in the line above");
+            self.outbox.command("ERROR", &[&[length], words].concat());
+        }
+    }
+
+    /// The next of what came, oldest first.
+    pub fn take(&mut self) -> Option<Received> {
+        self.inbox.pop()
+    }
+
+    /// Whether something came that was not taken.
+    pub(super) fn has_received(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// Bytes of the peer that were not taken.
+    pub(super) fn unread_bytes(&self) -> usize {
+        self.inbox.bytes() + self.unparsed.len()
+    }
+
+    /// Topics the peer is subscribed to.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.topics.len()
     }
 
     /// Queues a message for the peer.
@@ -219,37 +297,79 @@ impl Session {
         if !self.is_ready() {
             return Err(SendError::Closed);
         }
-        let bytes: usize = frames.iter().map(Bytes::len).sum();
-        if self.queued_bytes().saturating_add(bytes) > self.limits.peer_bytes_max {
+        let bytes: usize = frames.iter().map(|it| it.len() + HEADER_BYTES_MAX).sum();
+        let is_over = self.outbox.len().saturating_add(bytes) > self.limits.peer_bytes_max;
+        if is_over && !self.outbox.is_empty() {
             self.dropped.full += 1;
+            self.is_full = true;
             return Err(SendError::Full);
+        }
+        self.messages_out += 1;
+        if !self.is_sealed() {
+            let last = frames.len().saturating_sub(1);
+            for (n, frame) in frames.iter().enumerate() {
+                self.outbox.frame(frame, n < last);
+            }
+            return Ok(());
         }
         let message = match <[Bytes; 1]>::try_from(frames) {
             Ok([frame]) => Message::single(frame),
             Err(frames) => Message::multipart(frames),
         };
-        self.engine
-            .send_message(&message)
-            .map_err(|_| SendError::Closed)?;
-        self.messages_out += 1;
-        Ok(())
+        let sent = self.engine.send_message(&message);
+        self.collect();
+        sent.map_err(|_| SendError::Closed)
+    }
+
+    /// Subscribes to a topic of the peer, or to it no more: as a command, or as the message that it
+    /// was before ZMTP 3.1.
+    pub fn subscribe(&mut self, topic: Bytes, is_on: bool) -> Result<(), SendError> {
+        if !self.is_ready() {
+            return Err(SendError::Closed);
+        }
+        let command = if is_on {
+            Command::Subscribe(topic)
+        } else {
+            Command::Cancel(topic)
+        };
+        let sent = self.engine.send_command(&command);
+        self.collect();
+        sent.map_err(|_| SendError::Closed)
+    }
+
+    /// Moves what the engine wants to be written to what will be, but for a READY that waits.
+    fn collect(&mut self) {
+        let waits = self.holds_ready && matches!(self.phase, Phase::Handshake | Phase::Claiming);
+        if !waits {
+            self.collect_all();
+        }
+    }
+
+    fn collect_all(&mut self) {
+        if !self.engine.has_pending_transmit() {
+            return;
+        }
+        for chunk in self.engine.clone_transmit_chunks() {
+            self.engine.advance_transmit(chunk.len());
+            self.outbox.push(chunk);
+        }
     }
 
     /// Whether it takes more bytes of the peer now.
     pub fn takes_input(&self) -> bool {
-        self.engine.accepts_input()
+        self.has_room()
     }
 
     /// Bytes waiting to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.engine.pending_transmit_size()
+        self.outbox.len()
     }
 
     /// Whether bytes wait to be written.
     pub fn is_behind(&self) -> bool {
         match self.held() {
             Some(shown) => !shown.is_empty(),
-            None => self.engine.has_pending_transmit(),
+            None => !self.outbox.is_empty(),
         }
     }
 
@@ -262,24 +382,29 @@ impl Session {
 
     /// The first of the bytes to be written, as slices for one write.
     pub fn outgoing(&self) -> impl std::ops::Deref<Target = [IoSlice<'_>]> {
-        let mut slices = self.engine.transmit_chunks_capped(SLICES_MAX);
-        if let Some(shown) = self.held() {
-            slices.clear();
-            slices.push(IoSlice::new(shown));
+        match self.held() {
+            Some(shown) => vec![IoSlice::new(shown)],
+            None => self.outbox.slices(SLICES_MAX),
         }
-        slices
     }
 
     /// Tells that the first `bytes` of [`Session::outgoing`] were written.
     pub fn wrote(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
-        self.engine.advance_transmit(bytes);
+        self.outbox.advance(bytes);
+        if self.is_full && self.outbox.len() <= self.limits.peer_bytes_max / 2 {
+            self.is_full = false;
+            self.is_writable_due = true;
+        }
     }
-}
 
-fn reason_of(error: ZmtpError) -> CloseReason {
-    match error {
-        ZmtpError::MessageTooLarge { .. } => CloseReason::TooLarge,
-        other => CloseReason::Protocol(Violation(other.to_string().into())),
+    /// Whether the owner has to be told that there is room again.
+    pub(super) fn is_writable_due(&self) -> bool {
+        self.is_writable_due
+    }
+
+    /// Takes the word that there is room again.
+    pub(super) fn take_writable(&mut self) -> bool {
+        std::mem::take(&mut self.is_writable_due)
     }
 }

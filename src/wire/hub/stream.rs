@@ -1,6 +1,7 @@
 //! A connected stream of either kind, and its two halves.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -45,6 +46,26 @@ pub(in crate::wire) enum Writing {
 pub(in crate::wire) type Reading = Box<dyn AsyncRead + Send + Unpin>;
 
 impl Stream {
+    /// The address of the other end without its port; none on ipc.
+    pub(in crate::wire) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|it| it.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether the other end is on this machine.
+    pub(in crate::wire) fn is_near(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => self.ip().is_some_and(|ip| {
+                // Whoever has an address of ours is here.
+                let own = stream.local_addr().ok().map(|it| it.ip().to_canonical());
+                ip.is_loopback() || own == Some(ip)
+            }),
+            Self::Unix(_) => true,
+        }
+    }
+
     /// The two halves: one is read by the connection's task, the other written by whoever sends.
     pub(in crate::wire) fn split(self) -> (Reading, Writing) {
         match self {

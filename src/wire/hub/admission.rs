@@ -1,0 +1,247 @@
+//! Who gets in: newcomers at the door, and claims at the end of a handshake.
+//!
+//! An identity is held by one connection of a port at a time. Answers go by the hub's own numbers,
+//! so a second claimant could take nothing from the first; it is refused all the same, since
+//! whoever reads `status`, a log or a ban by identity must be able to take the name for the peer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ban::Who;
+use super::peer::{self, Wiring};
+use super::refusal::Refused;
+use super::stream::Stream;
+use super::{
+    Arrival, Claim, CloseReason, ConnId, Entry, Guard, Hub, HubEvent, Limit, Origin, Peer,
+    Security, SessionConfig, Side,
+};
+
+impl Hub {
+    /// Looks at whoever came to a door, or at what came of a dial.
+    pub(super) fn meet(&mut self, arrival: Arrival) -> Option<HubEvent> {
+        match arrival {
+            Arrival::Accepted {
+                port,
+                stream,
+                address,
+            } => {
+                self.accept(port, stream, address);
+                None
+            }
+            Arrival::NoRoom => {
+                self.make_any_room();
+                None
+            }
+            Arrival::Dialled(dial, result) => self.dialled(dial, result),
+        }
+    }
+
+    fn accept(&mut self, port: usize, stream: Stream, address: String) {
+        self.accepted += 1;
+        let who = Who {
+            address: stream.ip(),
+            key: None,
+            identity: &[],
+        };
+        let refused = if self.bans.meets(&who) {
+            Some(Limit::Banned)
+        } else if self.ports[port].count >= self.limits.connections_max {
+            Some(Limit::Connections)
+        } else {
+            None
+        };
+        if let Some(limit) = refused {
+            return self.refusals.add(&Refused {
+                port: &self.ports[port].name,
+                address: who.address,
+                key: None,
+                limit,
+                detail: None,
+            });
+        }
+        self.make_room(port);
+        let own = &self.ports[port];
+        let config = SessionConfig {
+            socket_type: own.socket_type,
+            announce: self.announce.clone(),
+            limits: self.limits.clone(),
+            side: Side::Listening(own.security.clone()),
+            is_near: stream.is_near(),
+        };
+        let (name, origin) = (own.name.clone(), Origin::Port(port));
+        let conn = self.adopt(name, origin, config, (stream, address));
+        let own = &mut self.ports[port];
+        own.count += 1;
+        own.pending.push_back(conn);
+        own.pending_count += 1;
+    }
+
+    /// Takes up a connected stream.
+    pub(super) fn adopt(
+        &mut self,
+        port: Arc<str>,
+        origin: Origin,
+        config: SessionConfig,
+        (stream, address): (Stream, String),
+    ) -> ConnId {
+        self.last += 1;
+        let conn = ConnId(self.last);
+        let guard = match &config.side {
+            Side::Listening(Security::Curve(guard)) => Some(guard.clone()),
+            Side::Listening(Security::Open) | Side::Dialling(_) => None,
+        };
+        let wiring = Wiring {
+            conn,
+            address,
+            ip: stream.ip(),
+            tell: self.tell.clone(),
+        };
+        let (peer, reading) = Peer::new(config, wiring, stream);
+        let task = self.tasks.spawn(peer::run(peer.clone(), reading));
+        let entry = Entry {
+            port,
+            origin,
+            guard,
+            identity: Bytes::new(),
+            peer,
+            task,
+            is_open: false,
+        };
+        self.connections.insert(conn, entry);
+        conn
+    }
+
+    /// Closes the oldest connection without a handshake where a port has too many of them.
+    fn make_room(&mut self, port: usize) {
+        let own = &mut self.ports[port];
+        if own.pending.len() > own.pending_count {
+            let connections = &self.connections;
+            own.pending
+                .retain(|conn| connections.get(conn).is_some_and(|it| !it.is_open));
+        }
+        while self.ports[port].pending_count >= self.limits.pending_max {
+            let Some(oldest) = self.ports[port].pending.pop_front() else {
+                break;
+            };
+            self.end(oldest, CloseReason::Limit(Limit::Pending));
+        }
+    }
+
+    /// No descriptor is left for whoever knocks: the oldest connection without a handshake, on
+    /// whatever port, makes room.
+    fn make_any_room(&mut self) {
+        let is_waiting = |entry: &Entry| !entry.is_open && entry.listener().is_some();
+        let waiting = self.connections.iter().filter(|(_, it)| is_waiting(it));
+        if let Some(oldest) = waiting.map(|(conn, _)| *conn).min() {
+            self.end(oldest, CloseReason::Limit(Limit::Pending));
+        }
+    }
+
+    /// Admits a peer that says who it is, or refuses it with a reason.
+    pub(super) fn judge(&mut self, conn: ConnId, claim: &Claim) -> Option<HubEvent> {
+        let refused = self.objection(conn, claim);
+        let entry = self.connections.get_mut(&conn)?;
+        if let Some(limit) = refused {
+            entry.peer.refuse(limit);
+            self.end(conn, CloseReason::Limit(limit));
+            return None;
+        }
+        let (port, origin) = (entry.port.clone(), entry.origin);
+        entry.is_open = true;
+        let admitted = entry.peer.admit();
+        let dial = match origin {
+            Origin::Port(listener) => {
+                self.ports[listener].pending_count -= 1;
+                entry.identity = claim.identity.clone();
+                if !claim.identity.is_empty() {
+                    let name = (port.clone(), claim.identity.clone());
+                    self.identities.insert(name, conn);
+                }
+                None
+            }
+            Origin::Dial(dial) => {
+                self.dial_opened(dial);
+                Some(dial)
+            }
+        };
+        if let Err(reason) = admitted {
+            // What came before is not handed out: it ended as it opened.
+            self.end(conn, reason);
+        }
+        Some(HubEvent::Opened { port, conn, dial })
+    }
+
+    fn objection(&self, conn: ConnId, claim: &Claim) -> Option<Limit> {
+        let entry = self.connections.get(&conn)?;
+        // Whom we dialled is who we dialled.
+        entry.listener()?;
+        let who = Who {
+            address: entry.peer.ip(),
+            key: claim.key.as_ref(),
+            identity: &claim.identity,
+        };
+        if self.bans.meets(&who) {
+            return Some(Limit::Banned);
+        }
+        if claim.identity.is_empty() {
+            return None;
+        }
+        let name = (entry.port.clone(), claim.identity.clone());
+        let is_held = self.identities.contains_key(&name);
+        let is_stolen = entry
+            .guard
+            .as_ref()
+            .is_some_and(|guard| is_of_another(claim, guard));
+        (is_held || is_stolen).then_some(Limit::Identity)
+    }
+
+    /// Counts the end of a connection that was accepted, where it broke a limit, and remembers whose
+    /// it was.
+    pub(super) fn note(&mut self, entry: &Entry, reason: &CloseReason) {
+        let (Some(limit), Some(_)) = (limit_of(reason), entry.listener()) else {
+            return;
+        };
+        let (key, detail) = match reason {
+            CloseReason::Key { key, refusal } => (Some(*key), Some(refusal.to_string())),
+            CloseReason::Limit(_) | CloseReason::HandshakeTimeout => (entry.peer.key(), None),
+            other => (entry.peer.key(), Some(other.to_string())),
+        };
+        self.refusals.add(&Refused {
+            port: &entry.port,
+            address: entry.peer.ip(),
+            key,
+            limit,
+            detail,
+        });
+    }
+}
+
+/// Whether a peer calls itself what another key's owner is called. Ours call themselves
+/// `NAME#PROCESS.NUMBER`.
+fn is_of_another(claim: &Claim, guard: &Arc<Guard>) -> bool {
+    let name = claim.identity.split(|byte| *byte == b'#').next();
+    let name = name.unwrap_or_default();
+    let is_own = claim
+        .who
+        .as_deref()
+        .is_some_and(|who| who.as_bytes() == name);
+    let admission = guard.admission();
+    let mut names = admission.allowed.values();
+    !is_own && names.any(|other| other.as_bytes() == name)
+}
+
+/// Which limit a connection ended by, if it was refused.
+fn limit_of(reason: &CloseReason) -> Option<Limit> {
+    match reason {
+        CloseReason::Peer | CloseReason::Io(_) | CloseReason::Kicked | CloseReason::KeyRefused => {
+            None
+        }
+        CloseReason::HandshakeTimeout => Some(Limit::Handshake),
+        CloseReason::Mechanism { .. } | CloseReason::WrongServerKey | CloseReason::Key { .. } => {
+            Some(Limit::Key)
+        }
+        CloseReason::NotZmtp | CloseReason::Protocol(_) => Some(Limit::Protocol),
+        CloseReason::Limit(limit) => Some(*limit),
+    }
+}

@@ -1,0 +1,172 @@
+//! The limits of the hub, each with the side on which it fails, over real sockets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::model::limits::WireLimits;
+use crate::model::socket::SocketType;
+
+use super::dial::{self, DialError, Dialler};
+use super::hub::{HubEvent, Limit, Security, SendError};
+use super::tests::{LONG, address, echo, free, hub, is_closed, next, raw, text};
+
+#[tokio::test]
+async fn half_open_connections_are_bounded_in_time_and_number() {
+    let endpoint = free();
+    let limits = WireLimits {
+        handshake_ms: 100,
+        ..WireLimits::default()
+    };
+    let server = echo(hub(&endpoint, limits));
+    let mut idle = TcpStream::connect(address(&endpoint)).await.unwrap();
+    assert!(is_closed(&mut idle).await, "the handshake has a deadline");
+    server.abort();
+
+    let endpoint = free();
+    let limits = WireLimits {
+        pending_max: 2,
+        ..WireLimits::default()
+    };
+    let server = echo(hub(&endpoint, limits));
+    let mut first = TcpStream::connect(address(&endpoint)).await.unwrap();
+    let mut rest = Vec::new();
+    for _ in 0..2 {
+        rest.push(TcpStream::connect(address(&endpoint)).await.unwrap());
+    }
+    assert!(is_closed(&mut first).await, "the oldest makes room");
+    // A full waiting room keeps nobody out who finishes the handshake.
+    assert_eq!(
+        dial::request(&endpoint, text("x"), LONG).await,
+        Ok(text("x"))
+    );
+    server.abort();
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let endpoint = free();
+    let limits = WireLimits {
+        connections_max: 1,
+        ..WireLimits::default()
+    };
+    let server = echo(hub(&endpoint, limits));
+    let mut one = Dialler::new(endpoint.clone(), None, None);
+    let deadline = Instant::now() + LONG;
+    assert_eq!(one.request(text("x"), deadline).await, Ok(text("x")));
+    let refused = dial::request(&endpoint, text("x"), LONG).await;
+    assert_eq!(refused, Err(DialError::Refused));
+    drop(one);
+    // The hub hears of the end a moment after it came; until then the next one is refused.
+    let answer = loop {
+        match dial::request(&endpoint, text("x"), LONG).await {
+            Err(DialError::Refused) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => break other,
+        }
+    };
+    assert_eq!(answer, Ok(text("x")));
+    server.abort();
+}
+
+#[tokio::test]
+async fn messages_are_bounded_in_bytes_and_parts() {
+    let endpoint = free();
+    let limits = WireLimits {
+        message_bytes_max: 1_000,
+        parts_max: 3,
+        ..WireLimits::default()
+    };
+    let server = echo(hub(&endpoint, limits));
+    let ask = |frames: Vec<Bytes>| dial::request(&endpoint, frames, LONG);
+    let x = || Bytes::from_static(b"x");
+    assert!(ask(vec![vec![7; 1_000].into()]).await.is_ok());
+    let over = ask(vec![vec![7; 1_000 + 200].into()]).await;
+    assert_eq!(over, Err(DialError::Closed));
+    // The empty frame of the envelope counts.
+    assert!(ask(vec![x(), x()]).await.is_ok());
+    assert_eq!(ask(vec![x(), x(), x()]).await, Err(DialError::Closed));
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_stalled_peer_costs_its_own_bound_and_stalls_nobody() {
+    let endpoint = free();
+    let limits = WireLimits {
+        peer_bytes_max: 1 << 20,
+        ..WireLimits::default()
+    };
+    let mut hub = hub(&endpoint, limits);
+    let _stalled = raw(&endpoint, "stalled").await;
+    let HubEvent::Opened { conn, .. } = next(&mut hub).await else {
+        panic!("the handshake comes first");
+    };
+    let block = Bytes::from(vec![1; 64 * 1024]);
+    let mut sent = 0_u64;
+    while hub.send(conn, vec![block.clone()]).is_ok() {
+        sent += 1;
+        assert!(sent < 10_000, "the bound holds");
+    }
+    assert_eq!(hub.send(conn, vec![block]), Err(SendError::Full));
+    let facts = &hub.connections()[0];
+    assert_eq!((facts.messages_out, facts.dropped.full), (sent, 2));
+    assert!(facts.queued_bytes <= 1 << 20, "{}", facts.queued_bytes);
+    let server = echo(hub);
+    assert_eq!(
+        dial::request(&endpoint, text("x"), LONG).await,
+        Ok(text("x"))
+    );
+    server.abort();
+}
+
+/// Reads until the stream ends; gives what came.
+async fn rest(stream: &mut TcpStream) -> Vec<u8> {
+    let mut got = Vec::new();
+    timeout(LONG, stream.read_to_end(&mut got))
+        .await
+        .expect("it ends")
+        .ok();
+    got
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|it| it == text.as_bytes())
+}
+
+#[tokio::test]
+async fn an_identity_is_held_by_one_connection_of_a_port_until_it_ends() {
+    let (endpoint, other) = (free(), free());
+    let mut hub = hub(&endpoint, WireLimits::default());
+    hub.listen("other", &other, SocketType::Router, Security::Open)
+        .unwrap();
+    let mut first = raw(&endpoint, "twin").await;
+    assert!(matches!(next(&mut hub).await, HubEvent::Opened { .. }));
+    let mut second = raw(&endpoint, "twin").await;
+    let elsewhere = raw(&other, "twin").await;
+    // The claimant is refused without an event; another port has names of its own.
+    let opened = next(&mut hub).await;
+    assert!(matches!(opened, HubEvent::Opened { port, .. } if &*port == "other"));
+    let told = rest(&mut second).await;
+    assert!(contains(&told, "\x05ERROR") && !contains(&told, "\x05READY"));
+    assert!(contains(&told, Limit::Identity.words()), "{told:?}");
+    assert_eq!(hub.counters().rejected.of(Limit::Identity), 1);
+    let refusal = hub.refusals().pop().unwrap();
+    assert_eq!((refusal.limit, refusal.count), (Limit::Identity, 1));
+    assert_eq!(refusal.address, "127.0.0.1");
+    // The first is as it was, and its name is free once it ends.
+    first.write_all(&[0, 2, b'h', b'i']).await.unwrap();
+    let HubEvent::Message { conn, frames, .. } = next(&mut hub).await else {
+        panic!("a message of the first");
+    };
+    hub.send(conn, frames).unwrap();
+    drop((first, elsewhere));
+    for _ in 0..2 {
+        assert!(matches!(next(&mut hub).await, HubEvent::Closed { .. }));
+    }
+    let _third = raw(&endpoint, "twin").await;
+    assert!(matches!(next(&mut hub).await, HubEvent::Opened { .. }));
+}
