@@ -89,8 +89,8 @@ fn nobody_gets_what_is_meant_for_a_peer_of_the_same_name() {
     let met = fort.attack("identities", &["name=alpha"]);
     assert_eq!(
         met["answered"],
-        serde_json::json!([true, true, true]),
-        "{met}"
+        serde_json::json!([true, false, true]),
+        "the second claimant is refused, and the first notices nothing: {met}"
     );
     fort.stands("identities");
     fort.end();
