@@ -9,6 +9,7 @@ mod apply;
 mod attack;
 mod check;
 mod cli;
+mod curve;
 mod down;
 mod editor;
 mod keeper;
