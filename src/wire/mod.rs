@@ -8,6 +8,7 @@
 pub mod curve;
 pub mod dial;
 pub mod hub;
+pub mod keyed;
 pub mod linger;
 mod link;
 
