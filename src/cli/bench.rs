@@ -61,7 +61,7 @@ impl Args {
         let file = env.text(self.results, "KILO_RESULTS_PATH");
         let file = PathBuf::from(file.as_deref().unwrap_or("results.json"));
         let target = self.target.find(&env, global)?;
-        let mut courier = Courier::new(target.endpoint.clone(), schedule);
+        let mut courier = Courier::new(target.endpoint.clone(), target.keys.clone(), schedule);
         let mut say = |incident| {
             if verbosity <= 2 {
                 talk(incident, &target.endpoint);

@@ -178,10 +178,7 @@ pub(super) fn forget(layout: &Layout) {
 fn remove_sockets(dir: &Path) {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()) {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "sock")
-        {
+        if Layout::is_transient(&path) {
             drop(std::fs::remove_file(path));
         }
     }

@@ -15,18 +15,22 @@ use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{Diagnostic, has_errors};
 use crate::manifest::peers::{self, Member};
 use crate::model::endpoint::Endpoint;
+use crate::model::security::{Admitted, Guarded, OPERATOR};
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
 use crate::roles::replica;
 use crate::run::facts;
+use crate::run::keys::KeyDir;
 use crate::run::ledger;
 use crate::run::paths;
 use crate::schema::front;
 use crate::topology::facts::Facts;
+use crate::wire::keyed::Keys;
 
 use super::Global;
 use super::environment::Environment;
 use super::exit::{Exit, Failure};
+use super::keys;
 use super::look;
 use super::manifest_file;
 use super::seed::SeedEnv;
@@ -56,6 +60,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// Where it listens.
     pub(super) endpoint: Endpoint,
+    /// The keys to dial it with.
+    pub(super) keys: Keys,
 }
 
 impl TargetArgs {
@@ -73,13 +79,26 @@ impl TargetArgs {
                 .parse()
                 .map_err(|error| Failure::new(Exit::Usage, format!("`{text}`: {error}")))?;
             let name = name.unwrap_or_else(|| "client".to_owned());
-            return Ok(Target { name, endpoint });
+            let keys = Keys::Open;
+            return Ok(Target {
+                name,
+                endpoint,
+                keys,
+            });
         }
         let name = name.ok_or_else(|| {
             Failure::new(Exit::Usage, "which node? say `-n NAME` or `--endpoint`")
         })?;
-        let endpoint = endpoint(env, global, &name)?;
-        Ok(Target { name, endpoint })
+        let door = door(env, global, &name)?;
+        let keys = match &door.guarded {
+            Some(guarded) => operator(guarded)?,
+            None => Keys::Open,
+        };
+        Ok(Target {
+            name,
+            endpoint: door.endpoint,
+            keys,
+        })
     }
 }
 
@@ -103,8 +122,26 @@ fn names(plan: &Plan) -> impl Iterator<Item = &str> + Clone {
     listening.map(|instance| instance.name.as_str())
 }
 
-/// The endpoint of a node: among running networks, else in the manifest.
-fn endpoint(env: &SeedEnv, global: &Global, name: &str) -> Result<Endpoint, Failure> {
+/// Where a node listens, and who is admitted there.
+struct Door {
+    endpoint: Endpoint,
+    guarded: Option<Guarded>,
+}
+
+/// The keys by which zmqnet's own commands dial an encrypted listener.
+fn operator(guarded: &Guarded) -> Result<Keys, Failure> {
+    let dir = KeyDir::open(&guarded.keys).map_err(keys::failure)?;
+    let own = dir.own(OPERATOR).map_err(keys::failure)?;
+    let server = Admitted {
+        who: guarded.name.clone(),
+        key: None,
+    };
+    let servers = dir.servers(&server).map_err(keys::failure)?;
+    Ok(Keys::each(&own, &servers))
+}
+
+/// The door of a node: among running networks, else in the manifest.
+fn door(env: &SeedEnv, global: &Global, name: &str) -> Result<Door, Failure> {
     let env = &env.0;
     let written_path = global.file.as_ref().or(global.peers.as_ref()).cloned();
     let from_env = || env.get("ZMQNET_FILE").or_else(|| env.get("PEERS_PATH"));
@@ -112,11 +149,11 @@ fn endpoint(env: &SeedEnv, global: &Global, name: &str) -> Result<Endpoint, Fail
     let manifest = named.as_ref().and_then(|path| path.canonicalize().ok());
     let mut plans = running(global.topology.as_deref())?;
     plans.retain(|plan| named.is_none() || manifest.as_ref() == Some(&plan.manifest));
-    let mut found: Vec<(String, Endpoint)> = plans
+    let mut found: Vec<(String, Door)> = plans
         .iter()
         .filter_map(|plan| {
-            let endpoint = address(plan.instance(name)?)?;
-            Some((plan.topology.as_str().to_owned(), endpoint))
+            let door = first_door(plan.instance(name)?)?;
+            Some((plan.topology.as_str().to_owned(), door))
         })
         .collect();
     match found.len() {
@@ -135,13 +172,16 @@ fn endpoint(env: &SeedEnv, global: &Global, name: &str) -> Result<Endpoint, Fail
     }
 }
 
-/// The address of a node's first port that a person can reach.
-fn address(instance: &Instance) -> Option<Endpoint> {
-    let addresses = || instance.ports.iter().map(|port| &port.address);
-    addresses()
-        .find(|address| address.port().is_some())
-        .or_else(|| addresses().next())
-        .cloned()
+/// A node's first port that a person can reach.
+fn first_door(instance: &Instance) -> Option<Door> {
+    let mut ports = instance.ports.iter();
+    let port = ports
+        .find(|port| port.address.port().is_some())
+        .or_else(|| instance.ports.first())?;
+    Some(Door {
+        endpoint: port.address.clone(),
+        guarded: port.guarded.clone(),
+    })
 }
 
 /// The plans of the networks of which a process lives, or of the one that is named.
@@ -235,16 +275,19 @@ fn wrong(found: &[Diagnostic], sources: &Sources) -> Failure {
 }
 
 /// Where a node of the manifest listens.
-fn written(env: &Environment, file: &Path, name: &str) -> Result<Endpoint, Failure> {
+fn written(env: &Environment, file: &Path, name: &str) -> Result<Door, Failure> {
     match read(env, file)? {
         Written::Peers(members) => members
             .iter()
             .find(|member| member.name == name)
-            .map(|member| Endpoint::tcp(member.address.clone(), member.port))
+            .map(|member| Door {
+                endpoint: Endpoint::tcp(member.address.clone(), member.port),
+                guarded: None,
+            })
             .ok_or_else(|| unknown(name, members.iter().map(|member| member.name.as_str()))),
         Written::Planned(plan) => plan
             .instance(name)
-            .and_then(address)
+            .and_then(first_door)
             .ok_or_else(|| unknown(name, names(&plan))),
     }
 }
@@ -256,12 +299,19 @@ pub(super) fn replica(
     global: &Global,
     name: &str,
 ) -> Result<replica::Config, Failure> {
+    let mut guarded = None;
     let all = match read(&env.0, &manifest_file::find(None, global, &env.0)?)? {
         Written::Peers(members) => members
             .into_iter()
             .map(|member| (member.name, Endpoint::tcp(member.address, member.port)))
             .collect(),
-        Written::Planned(plan) => mesh_of(&plan, name),
+        Written::Planned(plan) => {
+            guarded = plan
+                .instance(name)
+                .and_then(first_door)
+                .and_then(|it| it.guarded);
+            mesh_of(&plan, name)
+        }
     };
     let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|(known, _)| known == name);
     let known = others.iter().map(|(known, _)| known.as_str());
@@ -276,7 +326,7 @@ pub(super) fn replica(
             .collect(),
         health: Endpoint::ipc("/nonexistent"),
         broadcast_ms: BROADCAST_MS,
-        guarded: None,
+        guarded,
     })
 }
 
@@ -290,6 +340,11 @@ fn mesh_of(plan: &Plan, name: &str) -> Vec<(String, Endpoint)> {
     let known = config.peers.iter().map(|(peer, _)| peer.as_str());
     std::iter::once(name)
         .chain(known)
-        .filter_map(|known| Some((known.to_owned(), address(plan.instance(known)?)?)))
+        .filter_map(|known| {
+            Some((
+                known.to_owned(),
+                first_door(plan.instance(known)?)?.endpoint,
+            ))
+        })
         .collect()
 }

@@ -27,7 +27,7 @@ impl Args {
         let env = SeedEnv::load();
         let schedule = self.pirate.schedule(&env, Duration::from_millis(500), 3)?;
         let target = self.target.or_name(self.node).find(&env, global)?;
-        let mut courier = Courier::new(target.endpoint.clone(), schedule);
+        let mut courier = Courier::new(target.endpoint.clone(), target.keys.clone(), schedule);
         let ask = Ask::Ping {
             sender: target.name.clone(),
         };

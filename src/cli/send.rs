@@ -77,7 +77,7 @@ impl Args {
             .schedule(&env, Duration::from_millis(2_000), 3)?;
         let delay: Option<Duration> = env.value(self.delay, ("--delay", ""))?;
         let target = self.target.find(&env, global)?;
-        let mut courier = Courier::new(target.endpoint.clone(), schedule);
+        let mut courier = Courier::new(target.endpoint.clone(), target.keys.clone(), schedule);
         let report = block_on(async {
             if self.messages.is_empty() {
                 return connect_only(&mut courier, &target).await;

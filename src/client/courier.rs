@@ -16,7 +16,8 @@ use crate::model::endpoint::Endpoint;
 use crate::protocol::lazy_pirate::{Action, Event, LazyPirate, Schedule};
 use crate::protocol::mesh::{Message, MessageType};
 use crate::protocol::zn1::{Reply, Request};
-use crate::wire::dial::{DialError, Dialler};
+use crate::wire::dial::DialError;
+use crate::wire::keyed::{KeyedDialler, Keys};
 
 /// How our replicas begin what they call themselves.
 const OURS: &[u8] = b"ZN1:";
@@ -95,15 +96,15 @@ pub enum Incident {
 
 /// Who carries messages to one endpoint, one at a time.
 pub struct Courier {
-    dialler: Dialler,
+    dialler: KeyedDialler,
     schedule: Schedule,
 }
 
 impl Courier {
     /// A courier that has not dialled.
-    pub fn new(endpoint: Endpoint, schedule: Schedule) -> Self {
+    pub fn new(endpoint: Endpoint, keys: Keys, schedule: Schedule) -> Self {
         Self {
-            dialler: Dialler::new(endpoint, None, None),
+            dialler: KeyedDialler::new(endpoint, None, keys),
             schedule,
         }
     }

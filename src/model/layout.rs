@@ -78,6 +78,12 @@ impl Layout {
         self.runtime.join(format!("{instance}.keys.json"))
     }
 
+    /// Whether a file of the runtime directory means nothing once nothing runs: a socket, or keys.
+    pub fn is_transient(file: &Path) -> bool {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".sock") || name.ends_with(".keys.json")
+    }
+
     /// The keeper's socket.
     pub fn keeper_socket(&self) -> PathBuf {
         socket(&self.runtime, "keeper")

@@ -3,7 +3,6 @@
 //! A table, so that building something is deleting its row. `apply` starts nothing while there is
 //! any of it; `check` and `plan` accept it.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::{Origin, Unbuilt};
@@ -81,16 +80,11 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
             }
         }
     }
-    let curve = topology.legs.iter().filter(|leg| leg.is_curve);
-    let encrypted: HashSet<usize> = curve.map(|leg| leg.link).collect();
-    for (index, link) in topology.links.iter().enumerate() {
+    for link in &topology.links {
         for (key, is_asked) in LINK_KEYS {
             if is_asked(link) {
                 add(format!("`{key}`"), &link.at.key(*key));
             }
-        }
-        if encrypted.contains(&index) {
-            add(format!("encryption of link `{}`", link.name), &link.at);
         }
     }
     found

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::model::endpoint::Endpoint;
-use crate::model::key::PublicKey;
+use crate::model::key::{KeyPair, PublicKey};
 
 use super::curve::CurveClient;
 use super::dial::{DialError, DialState, Dialler};
@@ -19,6 +19,19 @@ pub enum Keys {
     Open,
     /// CURVE: any of these, those first that are most likely known.
     Curve(Vec<CurveClient>),
+}
+
+impl Keys {
+    /// Each of our pairs with each key that the other end may have.
+    pub fn each(own: &[KeyPair], servers: &[PublicKey]) -> Self {
+        let clients = own.iter().flat_map(|own| {
+            servers.iter().map(|server| CurveClient {
+                own: own.clone(),
+                server: *server,
+            })
+        });
+        Self::Curve(clients.collect())
+    }
 }
 
 /// A dialler, and the keys it may use.
@@ -173,7 +186,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::key::KeyPair;
     use crate::model::limits::WireLimits;
     use crate::model::socket::SocketType;
     use crate::wire::curve::generate;

@@ -12,6 +12,7 @@ mod cli;
 mod curve;
 mod down;
 mod editor;
+mod encrypted;
 mod keeper;
 mod keys;
 mod kill;

@@ -125,11 +125,14 @@ impl Machine {
         let removed: Vec<InstanceName> = known.keys().map(|(name, _)| (*name).clone()).collect();
         let left: Vec<usize> = known.into_values().collect();
         self.peers = peers.into();
+        let admitted = (self.config.guarded != config.guarded).then_some(config.guarded.clone());
         self.config = config;
         // Removal before addition.
         for peer in left {
             self.forget(peer, actions);
         }
+        // Who joins is dialled by the key that is expected of it from now on.
+        actions.extend(admitted.flatten().map(Action::Admit));
         let joined: Vec<InstanceName> = added.iter().map(|peer| peer.name.clone()).collect();
         actions.extend(added.into_iter().map(|peer| Action::Dial {
             peer: peer.number,

@@ -115,6 +115,8 @@ pub enum Action {
         /// After this nobody waits for the answer any more.
         until: Duration,
     },
+    /// Admit others from now on.
+    Admit(Guarded),
     /// Answer with what is known; the driver adds what it knows of connections.
     Report {
         /// Whom.

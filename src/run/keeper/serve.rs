@@ -271,7 +271,7 @@ impl Keeper {
         clients::publish(&mut ears.clients, &mut Vec::new());
         let entries = fs::read_dir(&self.layout.runtime).into_iter().flatten();
         for entry in entries.flatten() {
-            if entry.path().extension().is_some_and(|e| e == "sock") {
+            if Layout::is_transient(&entry.path()) {
                 drop(fs::remove_file(entry.path()));
             }
         }

@@ -13,8 +13,10 @@
 
 mod certificate;
 mod error;
+mod keyring;
 mod store;
 pub(crate) mod time;
+mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +35,9 @@ use crate::model::security::{Admitted, Guarded, OPERATOR};
 pub use certificate::CertificateFault;
 use certificate::{CREATED, Certificate, FILE_BYTES_MAX, ROTATED};
 pub use error::KeyDirError;
+pub use keyring::Keyring;
 pub use store::Made;
+pub use told::{ProgramKeys, of_program, public_of_program};
 pub use watch::Watch;
 
 /// The end of a public key file's name.

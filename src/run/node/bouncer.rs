@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::endpoint::Endpoint;
-use crate::wire::dial::{DialState, Dialler};
+use crate::wire::dial::DialState;
+use crate::wire::keyed::{KeyedDialler, Keys};
 
 /// Bounces that wait for one peer; one more is lost at once.
 const JOBS_MAX: usize = 1_024;
@@ -51,6 +52,7 @@ pub(super) enum News {
 /// then was asked of somebody who is no longer a member.
 pub(super) struct Bouncing {
     jobs: mpsc::Sender<Job>,
+    keys: watch::Sender<Keys>,
     task: JoinHandle<()>,
 }
 
@@ -58,6 +60,12 @@ impl Bouncing {
     /// Whether a job was taken; one too many is not.
     pub(super) fn takes(&self, job: Job) -> bool {
         self.jobs.try_send(job).is_ok()
+    }
+
+    /// Hands it other keys to dial with.
+    pub(super) fn rekey(&self, keys: Keys) {
+        // Its task ends only when this is dropped.
+        self.keys.send_replace(keys);
     }
 }
 
@@ -71,24 +79,27 @@ impl Drop for Bouncing {
 pub(super) fn start(
     peer: usize,
     own_name: &str,
-    endpoint: &Endpoint,
+    (endpoint, keys): (&Endpoint, Keys),
     tell: mpsc::Sender<News>,
 ) -> Bouncing {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
-    let dialler = Dialler::new(endpoint.clone(), Some(own_name.to_owned()), None);
+    let dialler = KeyedDialler::new(endpoint.clone(), Some(own_name.to_owned()), keys.clone());
+    let (keys, rekeyed) = watch::channel(keys);
     let bouncer = Bouncer {
         peer,
         dialler,
+        rekeyed,
         told: DialState::NeverDialled,
         tell,
     };
     let task = tokio::spawn(bouncer.run(queue));
-    Bouncing { jobs, task }
+    Bouncing { jobs, keys, task }
 }
 
 struct Bouncer {
     peer: usize,
-    dialler: Dialler,
+    dialler: KeyedDialler,
+    rekeyed: watch::Receiver<Keys>,
     told: DialState,
     tell: mpsc::Sender<News>,
 }
@@ -108,6 +119,12 @@ impl Bouncer {
                     Some(job) => self.bounce(job).await,
                     None => return,
                 },
+                // Cancel safe: a change that is not seen stays.
+                Ok(()) = self.rekeyed.changed() => {
+                    let keys = self.rekeyed.borrow_and_update().clone();
+                    self.dialler.rekey(keys);
+                    again = Instant::now();
+                }
                 // Cancel safe: what was read stays with the connection.
                 () = self.dialler.lost() => again = Instant::now(),
                 () = sleep_until(again), if !self.dialler.is_connected() => {

@@ -5,6 +5,7 @@
 //! of its uptime: stop listening, answer what was begun, write what is queued, end with code 0.
 
 mod bouncer;
+mod rekeying;
 mod talk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,11 +29,13 @@ use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
+use crate::run::keys::{KeyDirError, Keyring};
 use crate::wire::dial::DialState;
 use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
 use crate::wire::linger::Linger;
 
 use bouncer::{Bouncing, Job, News};
+use rekeying::{rekeyed, to_dial};
 pub use talk::{LOG_VARIABLE, start_talking};
 use talk::{Quota, RECEIVED};
 
@@ -57,6 +60,8 @@ pub enum NodeError {
     Told(PathBuf, io::Error),
     /// The file with its configuration is none.
     Config(PathBuf, serde_json::Error),
+    /// Its keys cannot be had.
+    Keys(KeyDirError),
     /// One of its endpoints cannot be bound.
     Listen(ListenError),
     /// The runtime, or a signal handler, could not be set up.
@@ -70,6 +75,10 @@ impl fmt::Display for NodeError {
             Self::Config(path, error) => {
                 write!(f, "{} is no role's configuration: {error}", path.display())
             }
+            Self::Keys(error) => match error.help() {
+                Some(help) => write!(f, "{error}: {help}"),
+                None => error.fmt(f),
+            },
             Self::Listen(error) => error.fmt(f),
             Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
         }
@@ -99,9 +108,10 @@ pub fn main(told: &Path) -> ExitCode {
             tracing::error!("{error}");
             match error {
                 NodeError::Listen(_) => ExitCode::from(BIND_EXIT),
-                NodeError::Told(..) | NodeError::Config(..) | NodeError::Runtime(_) => {
-                    ExitCode::FAILURE
-                }
+                NodeError::Told(..)
+                | NodeError::Config(..)
+                | NodeError::Keys(_)
+                | NodeError::Runtime(_) => ExitCode::FAILURE,
             }
         }
     }
@@ -142,6 +152,8 @@ struct Node {
     name: InstanceName,
     machine: Machine,
     hub: Hub,
+    /// Its keys, where its socket is encrypted.
+    keyring: Option<Keyring>,
     /// The other members, by their numbers.
     peers: BTreeMap<usize, PeerFacts>,
     /// What the tasks of the peers tell by, and where it is heard.
@@ -160,8 +172,11 @@ impl Node {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
                 .map_err(NodeError::Listen)?;
         }
+        let keyring = config.guarded.as_ref().map(Keyring::open);
+        let keyring = keyring.transpose().map_err(NodeError::Keys)?;
         for endpoint in &config.listen {
-            hub.listen("main", endpoint, SocketType::Router, Security::Open)
+            let security = keyring.as_ref().map_or(Security::Open, Keyring::security);
+            hub.listen("main", endpoint, SocketType::Router, security)
                 .map_err(NodeError::Listen)?;
             tracing::info!("bound to {endpoint}");
         }
@@ -171,6 +186,7 @@ impl Node {
             name: config.name.clone(),
             machine: Machine::new(config),
             hub,
+            keyring,
             peers: BTreeMap::new(),
             tell,
             news,
@@ -187,8 +203,9 @@ impl Node {
 
     fn dial(&mut self, number: usize, name: InstanceName, endpoint: Endpoint) {
         let own_name = self.name.as_str();
+        let keys = to_dial(self.keyring.as_ref(), &name);
         let facts = PeerFacts {
-            bouncing: bouncer::start(number, own_name, &endpoint, self.tell.clone()),
+            bouncing: bouncer::start(number, own_name, (&endpoint, keys), self.tell.clone()),
             name,
             endpoint,
             state: DialState::NeverDialled,
@@ -229,6 +246,8 @@ impl Node {
                     self.hear(news);
                     linger = Linger::begin();
                 }
+                // Cancel safe: a change that is not handed out stays.
+                () = rekeyed(&mut self.keyring) => self.rekey(),
                 event = self.hub.next() => {
                     self.receive(event);
                     linger = Linger::begin();
@@ -371,6 +390,7 @@ impl Node {
                 tracing::info!("{name} joined at {endpoint}");
                 self.dial(peer, name, endpoint);
             }
+            Action::Admit(guarded) => self.admit(&guarded),
             Action::HangUp { peer } => {
                 if let Some(facts) = self.peers.remove(&peer) {
                     tracing::info!("{} left {}", facts.name, facts.endpoint);

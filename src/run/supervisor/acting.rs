@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::keeping::Keeping;
+use super::keys::Minding;
 use super::listening::Listening;
 use super::network::{Life, Network, Todo};
 use super::prober::{self, Tried};
@@ -74,6 +75,7 @@ pub(super) struct Supervisor {
     pub(super) hub: Hub,
     pub(super) listening: Listening,
     pub(super) keeping: Keeping,
+    pub(super) minding: Minding,
     pub(super) waiters: Vec<Waiter>,
     pub(super) tasks: JoinSet<()>,
     /// Lives whose intent is written and that the keeper has not been asked for yet, a few each
@@ -109,6 +111,7 @@ impl Supervisor {
             network: Network::new(Plan::empty(TopologyName::new("")), seed),
             listening: Listening::default(),
             keeping: Keeping::new(records),
+            minding: Minding::default(),
             waiters: Vec::new(),
             tasks: JoinSet::new(),
             to_spawn: VecDeque::new(),
@@ -150,6 +153,8 @@ impl Supervisor {
                 event = self.hub.next(), if self.keeping.has_list() => self.heard(event),
                 // Cancel safe: the connection and its wait are kept in `keeping`.
                 news = self.keeping.next(&self.layout) => self.kept(news),
+                // Cancel safe: a change that is not handed out stays.
+                () = self.minding.changed() => self.tell_keys(),
                 // Cancel safe: a signal that came is seen by the next call.
                 _ = self.term.recv() => break,
                 () = tokio::time::sleep_until(wake) => {}
@@ -184,6 +189,7 @@ impl Supervisor {
         self.network.advance(now);
         self.act();
         self.tell_stale();
+        self.mind_keys();
         let gone = mem::take(&mut self.network.gone);
         self.lines.extend(
             gone.into_iter()
@@ -440,6 +446,7 @@ impl Supervisor {
         let ground = Ground {
             layout: &self.layout,
             topology: &self.network.plan.topology,
+            keys: self.network.plan.keys.as_deref(),
             base_env: &self.base_env,
         };
         let asked = ground.spawn(&member.instance, member.process(), life.1);

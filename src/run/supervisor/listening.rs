@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,10 +14,11 @@ use super::network::Life;
 use super::prober::expected;
 use crate::model::limits::runner::{LOG_PROBE_BYTES_MAX, LOG_PROBE_PAUSE_MS};
 use crate::model::name::InstanceName;
-use crate::model::policy::{Probe, ProbeHow};
+use crate::model::policy::{Probe, ProbeHow, Secured};
 use crate::model::socket::SocketType;
+use crate::run::keys::{KeyDir, KeyDirError};
 use crate::run::procfs;
-use crate::wire::hub::{ConnId, Security};
+use crate::wire::hub::{Admission, ConnId, Guard, Security};
 
 /// What the hub calls the ports of probers: this, then the instance's name.
 const PREFIX: &str = "prober:";
@@ -25,6 +27,8 @@ const PREFIX: &str = "prober:";
 #[derive(Debug, Default)]
 pub(super) struct Listening {
     probers: BTreeMap<String, Prober>,
+    /// The keys of those that are encrypted.
+    guards: BTreeMap<String, Arc<Guard>>,
     last_try: u64,
 }
 
@@ -51,16 +55,34 @@ impl Supervisor {
         let Some(member) = self.network.members.get(name) else {
             return;
         };
-        let ProbeHow::Dialled { endpoint, .. } = &member.process().probe.how else {
+        let ProbeHow::Dialled {
+            endpoint, secured, ..
+        } = &member.process().probe.how
+        else {
             return;
         };
         let port = format!("{PREFIX}{name}");
+        let security = match admission(secured.as_deref()) {
+            Ok(None) => Security::Open,
+            Ok(Some(admission)) => {
+                // The instance reads its keys when it starts, and so is it with its prober.
+                let nobody = || Arc::new(Guard::new(Admission::default()));
+                let guards = &mut self.listening.guards;
+                let guard = guards.entry(port.clone()).or_insert_with(nobody);
+                guard.replace(admission);
+                Security::Curve(guard.clone())
+            }
+            Err(error) => {
+                tracing::error!(%error, instance = %name, "its prober has no keys");
+                return;
+            }
+        };
         if self.listening.probers.contains_key(&port) {
             return;
         }
         match self
             .hub
-            .listen(&port, endpoint, SocketType::Dealer, Security::Open)
+            .listen(&port, endpoint, SocketType::Dealer, security)
         {
             Ok(()) => {
                 self.listening.probers.insert(port, Prober::default());
@@ -185,6 +207,15 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// Whom a prober that listens admits, where it is encrypted.
+fn admission(secured: Option<&Secured>) -> Result<Option<Admission>, KeyDirError> {
+    let Some(Secured::Listens(guarded)) = secured else {
+        return Ok(None);
+    };
+    let ring = KeyDir::open(&guarded.keys)?.ring(guarded)?;
+    Ok(Some(ring.into()))
 }
 
 /// Reads what was appended to a log, line by line.

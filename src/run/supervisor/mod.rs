@@ -7,6 +7,7 @@
 //! | `network`, `member`, `applying` | the one owner of all state: decides, never acts |
 //! | `acting` | does what was decided, in batches, and brings back what came of it |
 //! | `spawning`, `prober`, `listening` | how a process is asked for, how a probe asks |
+//! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again, compared |
 //! | `serving`, `report`, `wires` | the control socket, and what `status` says |
@@ -18,6 +19,7 @@
 mod acting;
 mod applying;
 mod keeping;
+mod keys;
 mod listening;
 mod member;
 mod network;

@@ -17,6 +17,9 @@ use crate::model::policy::{Probe, ProbeHow};
 use crate::plan::Process;
 use crate::protocol::zn1;
 use crate::wire::dial;
+use crate::wire::keyed::KeyedDialler;
+
+use super::keys;
 
 /// How a try went: its round trip, or why it was missed.
 pub(super) type Tried = Result<Duration, String>;
@@ -51,9 +54,14 @@ async fn ask(process: &Process, timeout: Duration) -> Result<(), String> {
             endpoint,
             send,
             expect,
-            ..
+            secured,
         } => {
-            let reply = dialled(endpoint, vec![Bytes::from(send.clone())], timeout).await?;
+            let keys = keys::to_probe(secured.as_deref()).map_err(|error| error.to_string())?;
+            let mut dialler = KeyedDialler::new(endpoint.clone(), None, keys);
+            let until = tokio::time::Instant::now() + timeout;
+            let frames = vec![Bytes::from(send.clone())];
+            let reply = dialler.request(frames, until).await;
+            let reply = reply.map_err(|error| format!("{endpoint}: {error}"))?;
             expected(&reply, expect.as_deref())
         }
         ProbeHow::Tcp { endpoint } => connect(endpoint).await.map(drop),

@@ -13,6 +13,9 @@ use crate::model::layout::Layout;
 use crate::model::name::TopologyName;
 use crate::plan::{Exec, Instance, Process, told};
 use crate::run::keeper::protocol::Spawn;
+use crate::run::keys::KeyDirError;
+
+use super::keys;
 
 /// The hidden entry point of a role's process.
 pub const ROLE_ENTRY: &str = "__role";
@@ -26,6 +29,8 @@ pub(super) enum SpawnFault {
         path: PathBuf,
         error: io::Error,
     },
+    /// Its keys cannot be had.
+    Keys(KeyDirError),
     /// The file that the instance is told by cannot be written.
     Told { path: PathBuf, error: io::Error },
 }
@@ -44,6 +49,10 @@ impl fmt::Display for SpawnFault {
                     path.display()
                 )
             }
+            Self::Keys(error) => match error.help() {
+                Some(help) => write!(f, "{error}: {help}"),
+                None => error.fmt(f),
+            },
             Self::Told { path, error } => write!(f, "cannot write `{}`: {error}", path.display()),
         }
     }
@@ -53,6 +62,8 @@ impl fmt::Display for SpawnFault {
 pub(super) struct Ground<'a> {
     pub(super) layout: &'a Layout,
     pub(super) topology: &'a TopologyName,
+    /// The key directory, where anything is encrypted.
+    pub(super) keys: Option<&'a Path>,
     /// PATH, HOME and a few more of whoever applied.
     pub(super) base_env: &'a BTreeMap<String, String>,
 }
@@ -71,6 +82,9 @@ impl Ground<'_> {
             Exec::Role(config) => tell(&told, config)?,
             Exec::Program { .. } => {
                 tell(&told, &told::sockets(self.topology.as_str(), instance))?;
+                if let Some(keys) = self.keys.filter(|_| keys::has_keys_file(instance)) {
+                    self.tell_keys(instance, keys)?;
+                }
                 if let Some(peers) = told::peers(instance) {
                     tell(&self.layout.peers_file(name), &peers)?;
                 }
@@ -96,6 +110,12 @@ impl Ground<'_> {
             logs: process.logs.clone(),
             limits: process.limits.clone(),
         })
+    }
+
+    fn tell_keys(&self, instance: &Instance, keys: &Path) -> Result<(), SpawnFault> {
+        let told = keys::of_starting(self.layout, keys, instance).map_err(SpawnFault::Keys)?;
+        let path = self.layout.keys_file(instance.name.as_str());
+        write_private(&path, &told.text).map_err(|error| SpawnFault::Told { path, error })
     }
 
     fn env(&self, process: &Process) -> Result<BTreeMap<String, String>, SpawnFault> {

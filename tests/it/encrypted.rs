@@ -1,0 +1,223 @@
+//! Networks that speak CURVE, with nothing written but that they do: replicas over ipc and tcp,
+//! programs by their own pyzmq, keys that change while everything runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{World, ports, py, python, root, wait_for};
+
+/// A mesh of three, all encrypted on one machine.
+fn mesh(world: &World, more: &str) -> u16 {
+    let first = ports(8);
+    let text = format!(
+        "{{zmqnet: 1, name: locked, security: {{curve: always}}, defaults: {{ports: {first}..{}}}, nodes: {{quorum: {{kind: replica, replicas: [alpha, bravo, charlie]}}}}, links: {{votes: {{pattern: mesh, among: quorum{more}}}}}}}",
+        first + 7
+    );
+    world.write("topology.yaml", &text);
+    first
+}
+
+/// `send` as JSON.
+fn send(world: &World, to: &str) -> serde_json::Value {
+    world.run(&["send", "-n", to, "-o", "json", "hello"]).json()
+}
+
+/// The wires of the mesh as `FROM>TO STATE WHY`.
+fn wires(world: &World) -> Vec<String> {
+    let wires = world.ok(&["why", "votes", "-o", "json"]).json();
+    let word = |wire: &serde_json::Value, key: &str| wire[key].as_str().unwrap_or("").to_owned();
+    let wires = wires.as_array().unwrap().iter();
+    wires
+        .map(|wire| {
+            let [from, to, state] = ["from", "to", "state"].map(|key| word(wire, key));
+            assert_eq!(wire["mechanism"], "CURVE");
+            format!("{from}>{to} {state} {}", word(wire, "reason"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_mesh_over_ipc_and_over_tcp_needs_nothing_written_but_always() {
+    for transport in ["", ", transport: tcp"] {
+        let world = World::new();
+        mesh(&world, transport);
+        let applied = world.ok(&["apply"]);
+        assert!(
+            applied.stderr.contains("key pairs made in keys"),
+            "{}",
+            applied.stderr
+        );
+        let sent = send(&world, "bravo");
+        assert_eq!(sent["delivered"], 1, "{sent}");
+        let acked = sent["messages"][0]["peers"].as_array().unwrap().clone();
+        assert!(acked.iter().all(|peer| peer["acked"] == true), "{sent}");
+        assert!(wires(&world).iter().all(|wire| wire.contains("connected")));
+        world.ok(&["probe", "alpha"]);
+        world.ok(&["bench", "-n", "alpha", "-d", "100ms"]);
+        // Without the operator's key nobody is asked in clear text.
+        let away = world.path("operator.key_secret");
+        fs::rename(world.path("keys/operator.key_secret"), away).unwrap();
+        let refused = world.run(&["send", "-n", "bravo", "hello"]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("`operator` has no key"),
+            "{}",
+            refused.stderr
+        );
+        world.ok(&["down"]);
+    }
+}
+
+#[test]
+fn a_key_is_replaced_and_no_connection_is_lost() {
+    let world = World::new();
+    mesh(&world, "");
+    world.ok(&["apply"]);
+    assert_eq!(send(&world, "bravo")["delivered"], 1);
+    let since = |world: &World| {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        let pids: Vec<_> = nodes.iter().map(|node| node["pid"].clone()).collect();
+        let counts = status["wires"].as_array().unwrap().clone();
+        let counts: Vec<_> = counts.iter().map(|wire| wire["messages"].clone()).collect();
+        (pids, counts)
+    };
+    let before = since(&world);
+    world.ok(&["keys", "rotate", "bravo"]);
+    world.ok(&["keys", "rotate", "alpha"]);
+    for name in ["alpha", "bravo", "charlie"] {
+        let sent = send(&world, name);
+        let acked = sent["messages"][0]["peers"].as_array().unwrap().clone();
+        assert!(acked.iter().all(|peer| peer["acked"] == true), "{sent}");
+    }
+    let after = since(&world);
+    assert_eq!(before.0, after.0, "no process was restarted");
+    // A connection that was lost would count from 0 again: every count has only grown.
+    for (was, now) in before.1.iter().zip(&after.1) {
+        let count = |it: &serde_json::Value| it["in"].as_u64().unwrap_or(0);
+        assert!(count(now) > count(was), "{was} -> {now}");
+    }
+    // Without an overlap the key before is good for nothing, and the mesh still heals.
+    world.ok(&["keys", "rotate", "charlie", "--overlap", "0s"]);
+    wait_for("the mesh uses the new key of charlie", || {
+        let acked = send(&world, "bravo")["messages"][0]["peers"]
+            .as_array()?
+            .clone();
+        acked.iter().all(|peer| peer["acked"] == true).then_some(())
+    });
+}
+
+#[test]
+fn who_is_revoked_is_gone_within_a_second_and_named_and_comes_back_with_another_key() {
+    let world = World::new();
+    mesh(&world, "");
+    world.ok(&["apply"]);
+    wait_for("every wire", || {
+        wires(&world)
+            .iter()
+            .all(|it| it.contains("connected"))
+            .then_some(())
+    });
+    world.ok(&["keys", "revoke", "charlie"]);
+    wait_for("charlie is refused everywhere", || {
+        let wires = wires(&world);
+        let down = wires.iter().filter(|wire| wire.contains("down")).count();
+        let stays = wires.iter().filter(|wire| !wire.contains("charlie"));
+        assert!(
+            stays.clone().all(|wire| wire.contains("connected")),
+            "{wires:?}"
+        );
+        (down == 4).then_some(())
+    });
+    let sent = send(&world, "bravo");
+    let peers = sent["messages"][0]["peers"].as_array().unwrap().clone();
+    let charlie = peers.iter().find(|peer| peer["name"] == "charlie").unwrap();
+    let reason = charlie["reason"].as_str().unwrap();
+    assert!(reason.contains("revoked"), "{sent}");
+    assert_eq!(world.run(&["send", "-n", "charlie", "x"]).code, 1);
+    world.ok(&["keys", "rotate", "charlie"]);
+    wait_for("charlie is admitted with its new key", || {
+        wires(&world)
+            .iter()
+            .all(|it| it.contains("connected"))
+            .then_some(())
+    });
+}
+
+/// A copy of the examples, so that no keys are made among the project's files.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// `zmqnet` with a Python that has pyzmq on the PATH.
+fn with_pyzmq(world: &World, args: &[&str]) -> Command {
+    let venv = python().parent().unwrap();
+    let path = format!("{}:{}", venv.display(), std::env::var("PATH").unwrap());
+    let mut command = world.zmqnet(args);
+    command.env("PATH", path);
+    command
+}
+
+/// The example, on ports of this test's own.
+fn example(world: &World) {
+    copy(&root().join("topologies/curve"), &world.path("curve"));
+    let text = fs::read_to_string(root().join("topologies/curve.yaml")).unwrap();
+    let first = ports(4);
+    let range = format!("defaults: {{ports: {first}..{}}}\nnodes:", first + 3);
+    world.write("topology.yaml", &text.replace("nodes:", &range));
+}
+
+#[test]
+fn two_programs_talk_under_curve_by_six_lines_of_pyzmq_each() {
+    let world = World::new();
+    example(&world);
+    let applied = with_pyzmq(&world, &["apply"]).output().unwrap();
+    let said = String::from_utf8_lossy(&applied.stderr).into_owned();
+    assert!(applied.status.success(), "{said}");
+    wait_for("a hundred round trips", || {
+        let logs = world.ok(&["logs", "ping"]).stdout;
+        logs.contains("100 encrypted round trips").then_some(())
+    });
+    // Who has no key on the list is heard by nobody, and neither is who has none at all.
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let endpoint = status["nodes"][0]["endpoints"][0]["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let ask = "import sys, zmq, zmq.auth\n\
+               socket = zmq.Context().socket(zmq.REQ)\n\
+               socket.linger = 0\n\
+               if sys.argv[2] != 'open':\n    \
+                   socket.curve_serverkey, _ = zmq.auth.load_certificate('curve/keys/pong.key')\n    \
+                   socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()\n\
+               if sys.argv[2] == 'ping':\n    \
+                   socket.curve_publickey, socket.curve_secretkey = zmq.auth.load_certificate('curve/keys/ping.key_secret')\n\
+               socket.connect(sys.argv[1])\n\
+               socket.send(b'ping')\n\
+               print(socket.recv().decode() if socket.poll(int(sys.argv[3])) else 'silence')\n";
+    let heard = |who: &str, wait: &str| py(&world, ask, &[&endpoint, who, wait]).stdout;
+    assert_eq!(heard("ping", "20000"), "pong\n");
+    assert_eq!(heard("stranger", "1000"), "silence\n");
+    assert_eq!(heard("open", "1000"), "silence\n");
+    // The file follows the directory while the program runs.
+    world.ok(&["keys", "revoke", "ping"]);
+    wait_for("the program was told", || {
+        (heard("ping", "500") == "silence\n").then_some(())
+    });
+    assert!(world.run(&["env", "pong"]).stdout.contains("ZMQNET_KEYS=/"));
+    world.ok(&["down"]);
+    let left = fs::read_dir(world.path("run/zmqnet")).unwrap().flatten();
+    let names: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(
+        names.is_empty(),
+        "no key stays beside the sockets: {names:?}"
+    );
+}
