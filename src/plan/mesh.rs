@@ -65,6 +65,7 @@ fn named(names: &[&InstanceName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::WireLimits;
     use crate::roles::replica;
 
     fn config(peers: &[&str]) -> Config {
@@ -76,6 +77,7 @@ mod tests {
             health: Endpoint::ipc("/none"),
             broadcast_ms: 1_000,
             guarded: None,
+            limits: Box::new(WireLimits::default()),
         })
     }
 

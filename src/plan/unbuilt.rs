@@ -33,7 +33,6 @@ const NODE_KEYS: &[NodeKey] = &[
             .as_ref()
             .is_some_and(|update| update.reload.is_some())
     }),
-    ("limits.message", |node| has_socket_limits(node)),
 ];
 
 const LINK_KEYS: &[LinkKey] = &[
@@ -44,20 +43,6 @@ const LINK_KEYS: &[LinkKey] = &[
     ("overflow", |link| link.decl.overflow.is_some()),
     ("shape", |link| link.decl.shape.is_some()),
 ];
-
-fn has_socket_limits(node: &NodeDecl) -> bool {
-    node.limits.as_ref().is_some_and(|limits| {
-        limits.message.is_some()
-            || limits.parts.is_some()
-            || limits.topic.is_some()
-            || limits.metadata.is_some()
-            || limits.connections.is_some()
-            || limits.subscriptions.is_some()
-            || limits.pending.is_some()
-            || limits.handshake.is_some()
-            || limits.peer_bytes.is_some()
-    })
-}
 
 /// Everything that is asked for and not built.
 pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt> {

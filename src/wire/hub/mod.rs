@@ -90,6 +90,7 @@ enum Origin {
 
 struct Port {
     name: Arc<str>,
+    limits: Arc<WireLimits>,
     socket_type: SocketType,
     security: Security,
     bound: Bound,
@@ -185,6 +186,11 @@ impl Hub {
         }
     }
 
+    /// Sets the limits of what listens and dials from now on.
+    pub fn limit(&mut self, limits: WireLimits) {
+        self.limits = Arc::new(limits);
+    }
+
     /// Binds an endpoint. Events of its connections carry `name`; several ports may share one.
     /// Must be called inside a tokio runtime.
     pub fn listen(
@@ -201,6 +207,7 @@ impl Hub {
             .spawn(bind::accept(listener, port, self.arrive.clone()));
         self.ports.push(Port {
             name: name.into(),
+            limits: self.limits.clone(),
             socket_type,
             security,
             bound,
