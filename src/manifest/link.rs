@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node::FilterDecl;
 use super::topology::{CurveMode, Ordered};
+use crate::model::policy::Overflow;
 use crate::model::quantity::Duration;
 use crate::model::socket::{Pattern, Side, SocketType};
 
@@ -129,23 +130,6 @@ pub enum ToDecl {
     Many(#[schemars(length(min = 1))] Vec<String>),
     /// Subscribers, each with its own topic prefixes.
     Topics(Ordered<Vec<String>>),
-}
-
-/// What happens when a queue is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub enum Overflow {
-    /// The sender waits.
-    Block,
-    /// The new message is dropped.
-    DropNewest,
-    /// The oldest message is dropped.
-    DropOldest,
-    /// Only the newest message is kept.
-    Conflate,
-    /// The slow peer is disconnected.
-    Disconnect,
 }
 
 /// What carries a link.

@@ -57,13 +57,6 @@ pub struct WireLimits {
     pub peer_bytes_max: usize,
 }
 
-impl WireLimits {
-    /// Whether nothing was set, so that a plan need not say it.
-    pub fn is_built_in(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl Default for WireLimits {
     fn default() -> Self {
         Self {
@@ -96,6 +89,12 @@ pub mod hub {
     pub const BANS_MAX: usize = 1_024;
     /// Bytes of an identity or a reason that a peer gave us, as they are remembered and shown.
     pub const SHOWN_BYTES_MAX: usize = 256;
+    /// Messages that were seen by a tap and not looked at yet.
+    pub const TAP_MESSAGES_MAX: usize = 8_192;
+    /// Their bytes.
+    pub const TAP_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Bytes of one frame that a tap shows.
+    pub const TAP_FRAME_BYTES_MAX: usize = 64 * 1024;
 }
 
 /// Bounds of what the runner holds.

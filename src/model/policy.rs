@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::Endpoint;
@@ -206,4 +207,21 @@ pub struct ProcessLimits {
     /// Processes of the user.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub processes: Option<u64>,
+}
+
+/// What happens when a queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Overflow {
+    /// The sender waits.
+    Block,
+    /// The new message is dropped.
+    DropNewest,
+    /// The oldest message is dropped.
+    DropOldest,
+    /// Only the newest message is kept.
+    Conflate,
+    /// The slow peer is disconnected.
+    Disconnect,
 }

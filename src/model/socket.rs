@@ -50,6 +50,12 @@ impl SocketType {
         SOCKETS[self as usize].1
     }
 
+    /// The type that has a name on the wire.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let row = SOCKETS.iter().find(|(_, own, _)| own.as_bytes() == name)?;
+        Some(row.0)
+    }
+
     /// The types this one may talk to.
     pub fn peers(self) -> &'static [SocketType] {
         SOCKETS[self as usize].2

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::{After, Condition, Exec, Instance, Origin, PLAN_VERSION, Plan, Port, Process, Run};
-use super::{Socket, Wire, digest, order, unbuilt};
+use super::{Socket, Wire, digest, gates, order, unbuilt};
 use crate::manifest::node::{AfterCondition, EnvDecl, RunDecl};
 use crate::manifest::topology::Ordered;
 use crate::model::endpoint::Endpoint;
@@ -38,7 +38,12 @@ pub fn make(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Plan {
         instances: topology
             .instances
             .iter()
-            .map(|instance| maker.instance(instance))
+            .enumerate()
+            .flat_map(|(index, instance)| {
+                let gate = topology.gate_of(index);
+                let gate = gate.map(|gate| gates::instance(topology, gate, origin));
+                gate.into_iter().chain([maker.instance(instance)])
+            })
             .collect(),
         wires: maker.wires(),
         keys: maker.keys(),
@@ -80,6 +85,17 @@ impl Maker<'_> {
                     (self.origin)(&instance.at)
                 }
             };
+            let index = self.topology.index_of(instance);
+            if let Some((port, inner)) = gates::inner_port(self.topology, index, position) {
+                ports.push(Port {
+                    port,
+                    bind: inner.clone(),
+                    address: inner,
+                    origin: (self.origin)(&instance.at),
+                    guarded: None,
+                });
+                continue;
+            }
             let (bind, address) = sockets::endpoints(self.topology, instance, position);
             let guarded = guards::listener(self.topology, instance, position);
             ports.extend(bind.into_iter().zip(address).map(|(bind, address)| Port {
@@ -175,7 +191,8 @@ impl Maker<'_> {
             | Kind::Proxy
             | Kind::Cache
             | Kind::Feedback
-            | Kind::External => None,
+            | Kind::External
+            | Kind::Gate => None,
         }
     }
 
@@ -202,7 +219,6 @@ impl Maker<'_> {
             peers,
             health: self.topology.layout.health(instance.name.as_str()),
             broadcast_ms: BROADCAST_MS,
-            limits: Box::new(node.policies.wire.clone()),
         }
     }
 
@@ -216,7 +232,10 @@ impl Maker<'_> {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let name = instance.name.as_str();
         env.push(("ZMQNET_SOCKETS".to_owned(), path(layout.told_file(name))));
-        if self.topology.needs_key(instance) {
+        // A gate has the keys of what it speaks for.
+        let is_keyed =
+            |socket: &sockets::Socket| socket.guarded.is_some() || !socket.servers.is_empty();
+        if scope.sockets().iter().any(is_keyed) {
             env.push(("ZMQNET_KEYS".to_owned(), path(layout.keys_file(name))));
         }
         if scope
@@ -276,7 +295,7 @@ impl Maker<'_> {
             let secured = guards::probe(self.topology, instance, leg).map(Box::new);
             return match self.topology.legs[leg].mode(Side::To) {
                 Mode::Bind => ProbeHow::Request {
-                    endpoint: sockets::dial(self.topology, instance, leg),
+                    endpoint: sockets::probed(self.topology, instance, leg),
                     send,
                     expect,
                     secured,
@@ -331,7 +350,15 @@ impl Maker<'_> {
                         Side::From => (from, to),
                         Side::To => (to, from),
                     };
+                    let (from_index, to_index) =
+                        (self.topology.index_of(from), self.topology.index_of(to));
+                    let gate = |own: (usize, Side), peer: usize| {
+                        let gate = self.topology.gate_on(own, index, peer);
+                        gate.map(|gate| gate.name.clone())
+                    };
                     wires.push(Wire {
+                        from_gate: gate((from_index, Side::From), to_index),
+                        to_gate: gate((to_index, Side::To), from_index),
                         link: link.name.clone(),
                         from: from.name.clone(),
                         to: to.name.clone(),

@@ -12,7 +12,9 @@ const NAMED_MAX: usize = 3;
 
 /// Why a running role is told anew; nothing when its configuration is the same.
 pub(super) fn causes(was: &Config, now: &Config) -> Vec<String> {
-    let (Config::Replica(was), Config::Replica(now)) = (was, now);
+    let (Config::Replica(was), Config::Replica(now)) = (was, now) else {
+        return Vec::new();
+    };
     if was.peers == now.peers {
         return Vec::new();
     }
@@ -65,7 +67,6 @@ fn named(names: &[&InstanceName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::limits::WireLimits;
     use crate::roles::replica;
 
     fn config(peers: &[&str]) -> Config {
@@ -77,7 +78,6 @@ mod tests {
             health: Endpoint::ipc("/none"),
             broadcast_ms: 1_000,
             guarded: None,
-            limits: Box::new(WireLimits::default()),
         })
     }
 

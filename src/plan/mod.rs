@@ -8,6 +8,7 @@ mod admitted;
 pub mod change;
 pub mod diff;
 pub mod digest;
+mod gates;
 pub mod make;
 mod mesh;
 pub mod order;
@@ -262,6 +263,12 @@ pub struct Wire {
     pub types: (SocketType, SocketType),
     /// `NULL` or `CURVE`.
     pub mechanism: String,
+    /// The gate beside `from` that it passes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from_gate: Option<InstanceName>,
+    /// The gate beside `to` that it passes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to_gate: Option<InstanceName>,
 }
 
 impl Plan {

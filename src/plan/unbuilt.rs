@@ -9,6 +9,7 @@ use super::{Origin, Unbuilt};
 use crate::manifest::node::{AfterCondition, NodeDecl};
 use crate::manifest::policy::UpdateOrder;
 use crate::model::policy::LogTarget;
+use crate::model::socket::Pattern;
 use crate::source::path::Path;
 use crate::topology::{Link, Node, Topology};
 
@@ -33,16 +34,39 @@ const NODE_KEYS: &[NodeKey] = &[
             .as_ref()
             .is_some_and(|update| update.reload.is_some())
     }),
+    ("limits.message", |node| has_socket_limits(node)),
 ];
 
 const LINK_KEYS: &[LinkKey] = &[
     ("via", |link| link.decl.via.is_some()),
-    ("gate", |link| link.decl.gate == Some(true)),
     ("filters", |link| link.decl.filters.is_some()),
-    ("hwm", |link| link.decl.hwm.is_some()),
-    ("overflow", |link| link.decl.overflow.is_some()),
+    ("hwm", |link| {
+        link.decl.hwm.is_some() && !is_gated_pubsub(link)
+    }),
+    ("overflow", |link| {
+        link.decl.overflow.is_some() && !is_gated_pubsub(link)
+    }),
     ("shape", |link| link.decl.shape.is_some()),
 ];
+
+/// A gate has queues of its own where messages may be dropped; elsewhere it has the sockets' own.
+fn is_gated_pubsub(link: &Link) -> bool {
+    link.decl.gate == Some(true) && link.decl.pattern == Pattern::Pubsub
+}
+
+fn has_socket_limits(node: &NodeDecl) -> bool {
+    node.limits.as_ref().is_some_and(|limits| {
+        limits.message.is_some()
+            || limits.parts.is_some()
+            || limits.topic.is_some()
+            || limits.metadata.is_some()
+            || limits.connections.is_some()
+            || limits.subscriptions.is_some()
+            || limits.pending.is_some()
+            || limits.handshake.is_some()
+            || limits.peer_bytes.is_some()
+    })
+}
 
 /// Everything that is asked for and not built.
 pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt> {
@@ -65,7 +89,11 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
             }
         }
     }
-    for link in &topology.links {
+    for (index, link) in topology.links.iter().enumerate() {
+        let mut legs = topology.legs.iter().filter(|leg| leg.link == index);
+        if link.decl.gate == Some(true) && legs.any(|leg| leg.is_curve) {
+            add("encryption by a gate".to_owned(), &link.at.key("gate"));
+        }
         for (key, is_asked) in LINK_KEYS {
             if is_asked(link) {
                 add(format!("`{key}`"), &link.at.key(*key));

@@ -3,6 +3,7 @@
 //! A role is a state machine without sockets: it is given the time and an event, and answers with
 //! actions. `run` drives it over real sockets, `sim` over simulated ones.
 
+pub mod gate;
 pub mod replica;
 
 use schemars::JsonSchema;
@@ -35,6 +36,9 @@ pub enum Kind {
     /// A user's program: a node with `command` and no `kind`.
     #[serde(skip_deserializing)]
     Command,
+    /// Stands beside a program wherever one of its links says `gate: true`.
+    #[serde(skip_deserializing)]
+    Gate,
 }
 
 /// One row a kind.
@@ -67,6 +71,8 @@ pub struct Role {
 pub enum Config {
     /// A member of a mesh.
     Replica(replica::Config),
+    /// Beside a program: plain to it, counted and encrypted outside.
+    Gate(gate::Config),
 }
 
 impl Config {
@@ -74,6 +80,8 @@ impl Config {
     pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
         match (self, next) {
             (Self::Replica(was), Self::Replica(now)) => was.fixed_change(now),
+            (Self::Gate(was), Self::Gate(now)) => was.fixed_change(now),
+            (Self::Replica(_), Self::Gate(_)) | (Self::Gate(_), Self::Replica(_)) => Some("`kind`"),
         }
     }
 
@@ -81,6 +89,7 @@ impl Config {
     pub fn health(&self) -> &Endpoint {
         match self {
             Self::Replica(config) => &config.health,
+            Self::Gate(config) => &config.health,
         }
     }
 
@@ -88,6 +97,7 @@ impl Config {
     pub fn params(&self) -> serde_json::Value {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
+            Self::Gate(config) => serde_json::json!({ "config": config }),
         }
     }
 }
@@ -97,7 +107,7 @@ const TO: &[Side] = &[Side::To];
 const BOTH: &[Side] = &[Side::From, Side::To];
 
 /// Every kind, in the order of [`Kind`].
-pub const ROLES: [Role; 14] = [
+pub const ROLES: [Role; 15] = [
     Role {
         kind: Kind::Replica,
         name: "replica",
@@ -261,7 +271,25 @@ pub const ROLES: [Role; 14] = [
         is_built: true,
         rank: 1,
     },
+    Role {
+        kind: Kind::Gate,
+        name: "gate",
+        summary: "beside each program of a link with `gate: true`: plain to the program, counted and encrypted outside",
+        ports: &[],
+        keys: &[],
+        has_store: false,
+        stands: &[],
+        is_built: true,
+        rank: 0,
+    },
 ];
+
+impl Role {
+    /// Whether `kind` may name it in a manifest; the others come from `command` and from `gate`.
+    pub fn is_written(&self) -> bool {
+        !matches!(self.kind, Kind::Command | Kind::Gate)
+    }
+}
 
 impl Kind {
     /// The kind's row.

@@ -16,10 +16,12 @@
 
 pub mod control;
 pub mod facts;
+pub mod gate;
 pub mod keeper;
 pub mod keys;
 pub mod ledger;
 pub mod logs;
+pub mod looking;
 pub mod node;
 pub mod paths;
 pub mod procfs;

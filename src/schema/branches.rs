@@ -67,7 +67,7 @@ pub(super) fn node(mut schema: Object, defs: &mut Object) -> Value {
         .expect("a node has a kind key");
     let mut all_of: Vec<Value> = ROLES
         .iter()
-        .filter(|role| role.kind != Kind::Command)
+        .filter(|role| role.is_written())
         .map(|role| {
             let branch = closed(&properties, "kind", &keys_of(role), &[]);
             then_branch("kind", role.name, format!("kind `{}`", role.name), branch)
@@ -190,7 +190,7 @@ fn labelled(label: String, mut branch: Value) -> Value {
 
 /// Gives each kind the summary of its row.
 pub(super) fn describe_kinds(kind: &mut Value) {
-    let rows = || ROLES.iter().filter(|role| role.kind != Kind::Command);
+    let rows = || ROLES.iter().filter(|role| role.is_written());
     let names: Vec<&str> = rows().map(|role| role.name).collect();
     let summaries: Vec<&str> = rows().map(|role| role.summary).collect();
     kind["enum"] = json!(names);

@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn every_kind_has_a_closed_branch_and_every_reference_a_definition() {
         let text = topology().to_string();
-        for role in &crate::roles::ROLES {
+        let is_seen = |role: &&crate::roles::Role| role.kind != crate::roles::Kind::Gate;
+        for role in crate::roles::ROLES.iter().filter(is_seen) {
             let label = match role.kind {
                 crate::roles::Kind::Command => "`command` nodes".to_owned(),
                 _ => format!("kind `{}`", role.name),

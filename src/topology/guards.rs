@@ -78,7 +78,10 @@ pub fn listener(topology: &Topology, instance: &Instance, position: usize) -> Op
 
 /// With which keys an instance is probed over an encrypted leg that it answers on.
 pub fn probe(topology: &Topology, instance: &Instance, leg: usize) -> Option<Secured> {
-    if !topology.legs[leg].is_curve {
+    // Behind a gate a program speaks plain.
+    let is_plain = topology.legs[leg].mode(Side::To) == Mode::Bind
+        && sockets::is_behind_gate(topology, instance, leg);
+    if !topology.legs[leg].is_curve || is_plain {
         return None;
     }
     let keys = topology.keys_dir();

@@ -8,6 +8,7 @@
 pub mod checks;
 pub mod expand;
 pub mod facts;
+pub mod gates;
 pub mod guards;
 pub mod paths;
 pub mod resolve;
@@ -31,7 +32,6 @@ use crate::manifest::node::{AfterCondition, EnvDecl, NodeDecl};
 use crate::manifest::peers::Member;
 use crate::manifest::topology::{Ordered, TopologyDecl};
 use crate::model::layout::Layout;
-use crate::model::limits::WireLimits;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
 use crate::model::socket::{Mode, Pattern, Side, SocketType};
@@ -82,6 +82,8 @@ pub struct Topology {
     pub links: Vec<Link>,
     /// The direct halves of links: one a link, two where a broker stands between.
     pub legs: Vec<Leg>,
+    /// The local gates beside programs, in the order of their instances.
+    pub gates: Vec<gates::Gate>,
     /// Names that lead nowhere.
     pub dangling: Vec<Dangling>,
     /// `--curve`, which overrides what is written under `security`.
@@ -93,6 +95,8 @@ pub struct Topology {
     link_index: HashMap<String, usize>,
     /// Which of a node's `listens` a leg ends at.
     listen_index: HashMap<(usize, usize), usize>,
+    /// Which door of which gate a wire passes.
+    doors: gates::Doors,
 }
 
 /// Where instances are: a host of the manifest, this machine, or an address of a `peers.json`.
@@ -150,8 +154,6 @@ pub struct Policies {
     pub logs: Logs,
     /// Limits of their processes.
     pub limits: ProcessLimits,
-    /// Limits of their listening sockets, where those are ours.
-    pub wire: WireLimits,
 }
 
 /// A node that must be in a condition first.
@@ -186,6 +188,8 @@ pub struct Instance {
     pub late_ms: Option<u64>,
     /// Its port numbers, one for each of the node's `listens`.
     pub numbers: Vec<Number>,
+    /// Its gate, an index into `Topology::gates`.
+    pub gate: Option<usize>,
 }
 
 /// The number of a listening port.
@@ -378,6 +382,11 @@ impl Topology {
     /// The instances of a node.
     pub fn instances_of(&self, node: usize) -> &[Instance] {
         &self.instances[self.nodes[node].instances.clone()]
+    }
+
+    /// Where an instance is among all of them.
+    pub fn index_of(&self, instance: &Instance) -> usize {
+        self.nodes[instance.node].instances.start + instance.index as usize
     }
 
     /// The place of an instance.

@@ -93,6 +93,7 @@ pub(super) fn spread(given: &Given<'_>, host: Option<&str>) -> Spread {
                     env: seat.env,
                     late_ms: late_ms.map(|late| late.delay.as_millis()),
                     numbers: Vec::new(),
+                    gate: None,
                 });
             }
             let instances = first..spread.instances.len();

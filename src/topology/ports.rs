@@ -1,15 +1,18 @@
 //! Derives listening sockets from legs and numbers their TCP ports: written, else pinned, else the
 //! lowest of `defaults.ports` that nobody holds.
 
+mod free;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::facts::Facts;
-use super::{Instance, Leg, Listen, Node, Number, Place, Topology, Why, legs, policies};
-use crate::manifest::node::PortDecl;
+use super::{Instance, Leg, Listen, Node, Number, Place, Policies, Topology, Why, legs, policies};
+use crate::manifest::node::{NodeDecl, PortDecl};
 use crate::manifest::topology::CurveMode;
 use crate::model::endpoint::is_loopback;
 use crate::model::quantity::PortRange;
 use crate::model::socket::{Mode, SocketType};
+use free::Free;
 
 /// Says of each leg what carries it.
 pub(super) fn carry(topology: &mut Topology) {
@@ -185,6 +188,12 @@ impl Topology {
             .unwrap_or_else(|| self.curve_mode_of_unit(link.unit))
     }
 
+    /// The policies of what stands beside a node: those that its file gives to every node.
+    pub fn default_policies(&self, node: usize) -> Policies {
+        let unit = &self.units[self.nodes[node].unit];
+        policies::of(&NodeDecl::default(), &unit.decl.defaults)
+    }
+
     /// The range that a node's unwritten ports are taken from.
     pub fn ports_of(&self, node: usize) -> PortRange {
         let unit = &self.units[self.nodes[node].unit];
@@ -230,8 +239,15 @@ pub(super) fn number(topology: &mut Topology, facts: Option<&Facts>) {
             }
         }
     }
+    // After all others, so that a gate that comes moves nobody's port.
+    let inner = free::inner(topology, &mut free);
     for (instance, own) in topology.instances.iter_mut().zip(numbers) {
         instance.numbers = own.into_iter().flatten().collect();
+    }
+    for (gate, numbers) in topology.gates.iter_mut().zip(inner) {
+        for (door, number) in gate.doors.iter_mut().zip(numbers) {
+            door.number = number;
+        }
     }
 }
 
@@ -282,7 +298,7 @@ fn written(topology: &Topology, instance: &Instance, facts: Option<&Facts>) -> V
 }
 
 impl Number {
-    fn without() -> Self {
+    pub(super) fn without() -> Self {
         Self {
             port: 0,
             why: Why::Without,
@@ -295,63 +311,6 @@ impl Number {
             why: Why::Exhausted,
             ..Self::without()
         }
-    }
-}
-
-/// The ports that are still to be had.
-struct Free<'a> {
-    facts: Option<&'a Facts>,
-    /// Machine and port of what is given away.
-    taken: HashSet<(usize, u16)>,
-    /// Where the search goes on, by machine and range; what is before it is taken.
-    next: HashMap<(usize, u16, u16), u32>,
-}
-
-impl Free<'_> {
-    /// The port this socket had, where it is still in the range and nobody else has it.
-    fn pinned(&mut self, topology: &Topology, instance: &Instance, at: usize) -> Option<Number> {
-        let listen = &topology.nodes[instance.node].listens[at];
-        let place = topology.place_of(instance);
-        let range = topology.ports_of(instance.node);
-        let facts = self.facts.filter(|_| place.is_here)?;
-        let port = facts.pins.get(instance.name.as_str(), &listen.port)?;
-        let is_ours = (range.first..=range.last).contains(&port)
-            && facts.hindrance(bind_address(place, listen), port).is_none()
-            && self.taken.insert((place.machine, port));
-        is_ours.then_some(Number {
-            port,
-            why: Why::Pinned,
-            holder: None,
-        })
-    }
-
-    /// The lowest port of the range that nobody has.
-    #[expect(clippy::unnecessary_wraps, reason = "it is a step beside `pinned`")]
-    fn lowest(&mut self, topology: &Topology, instance: &Instance, at: usize) -> Option<Number> {
-        let listen = &topology.nodes[instance.node].listens[at];
-        let place = topology.place_of(instance);
-        let range = topology.ports_of(instance.node);
-        let facts = self.facts.filter(|_| place.is_here);
-        let bind = bind_address(place, listen);
-        let key = (place.machine, range.first, range.last);
-        let next = self.next.entry(key).or_insert(u32::from(range.first));
-        while let Ok(port) = u16::try_from(*next) {
-            if port > range.last {
-                break;
-            }
-            *next += 1;
-            let is_free = facts.is_none_or(|facts| {
-                !facts.foreign_pins.contains_key(&port) && facts.hindrance(bind, port).is_none()
-            });
-            if is_free && self.taken.insert((place.machine, port)) {
-                return Some(Number {
-                    port,
-                    why: Why::Chosen,
-                    holder: None,
-                });
-            }
-        }
-        Some(Number::exhausted())
     }
 }
 

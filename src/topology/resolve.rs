@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::facts::Facts;
 use super::{
-    After, Leg, Link, Node, Topology, Unit,
+    After, Leg, Link, Node, Topology, Unit, gates,
     legs::{self, Names},
     nodes, ports,
 };
@@ -57,12 +57,14 @@ pub fn resolve(given: Given<'_>) -> Topology {
         instances: spread.instances,
         links: Vec::new(),
         legs: Vec::new(),
+        gates: Vec::new(),
         dangling: spread.dangling,
         curve_override: given.curve,
         programs: BTreeMap::new(),
         node_index,
         link_index: HashMap::new(),
         listen_index: HashMap::new(),
+        doors: gates::Doors::default(),
     };
     name_ends(&mut topology, &spread.absent);
     topology.link_index = index(topology.links.iter().map(|link| link.name.as_str()));
@@ -76,6 +78,7 @@ pub fn resolve(given: Given<'_>) -> Topology {
     stand(&mut topology.nodes, &topology.legs);
     ports::carry(&mut topology);
     ports::listen(&mut topology);
+    gates::place(&mut topology);
     ports::number(&mut topology, given.facts);
     topology
 }

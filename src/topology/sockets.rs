@@ -135,8 +135,13 @@ fn add(
     match leg.mode(side) {
         Mode::Bind => {
             let position = topology.listen_index[&(instance.node, leg_index)];
-            to.guarded = guards::listener(topology, instance, position);
-            for endpoint in listening(topology, instance, leg_index).0 {
+            if topology
+                .inner_listening(topology.index_of(instance), position)
+                .is_none()
+            {
+                to.guarded = guards::listener(topology, instance, position);
+            }
+            for endpoint in bound(topology, instance, leg_index) {
                 if !to.endpoints.contains(&endpoint) {
                     to.endpoints.push(endpoint);
                 }
@@ -144,8 +149,15 @@ fn add(
         }
         Mode::Connect => {
             for peer in peers(topology, instance, leg_index, side) {
-                let endpoint = dial(topology, peer, leg_index);
-                if leg.is_curve {
+                let endpoint = dialled(topology, instance, peer, leg_index);
+                let is_gated = topology
+                    .inner_dialled(
+                        topology.index_of(instance),
+                        leg_index,
+                        topology.index_of(peer),
+                    )
+                    .is_some();
+                if leg.is_curve && !is_gated {
                     to.servers.push(Server {
                         endpoint: endpoint.clone(),
                         is: topology.admitted(peer),
@@ -172,6 +184,36 @@ pub fn peers<'a>(
         .iter()
         .flat_map(|end| topology.instances_of(end.node))
         .filter(|peer| peer.name != instance.name)
+}
+
+/// What a program itself binds for a leg: inside, where a gate listens for it.
+fn bound(topology: &Topology, instance: &Instance, leg: usize) -> Vec<Endpoint> {
+    let position = topology.listen_index[&(instance.node, leg)];
+    match topology.inner_listening(topology.index_of(instance), position) {
+        Some(inner) => vec![inner],
+        None => endpoints(topology, instance, position).0,
+    }
+}
+
+/// What a program itself dials to reach an instance: inside, where a gate dials for it.
+fn dialled(topology: &Topology, instance: &Instance, peer: &Instance, leg: usize) -> Endpoint {
+    let (own, peer_index) = (topology.index_of(instance), topology.index_of(peer));
+    let inner = topology.inner_dialled(own, leg, peer_index);
+    inner.unwrap_or_else(|| dial(topology, peer, leg))
+}
+
+/// Whether the socket that a program listens on for a leg is behind its gate.
+pub fn is_behind_gate(topology: &Topology, instance: &Instance, leg: usize) -> bool {
+    let position = topology.listen_index[&(instance.node, leg)];
+    let inner = topology.inner_listening(topology.index_of(instance), position);
+    inner.is_some()
+}
+
+/// Where a prober on the same machine reaches the socket of a program itself.
+pub fn probed(topology: &Topology, instance: &Instance, leg: usize) -> Endpoint {
+    let position = topology.listen_index[&(instance.node, leg)];
+    let inner = topology.inner_listening(topology.index_of(instance), position);
+    inner.unwrap_or_else(|| dial(topology, instance, leg))
 }
 
 /// What an instance that listens for a leg binds, and what others dial; TCP first.

@@ -373,6 +373,7 @@ impl From<&CloseReason> for DialError {
             CloseReason::WrongServerKey => Self::WrongServerKey,
             CloseReason::KeyRefused => Self::KeyRefused,
             CloseReason::Peer
+            | CloseReason::OtherEnd
             | CloseReason::Key { .. }
             | CloseReason::Protocol(_)
             | CloseReason::Limit(_)

@@ -5,7 +5,6 @@
 //! of its uptime: stop listening, answer what was begun, write what is queued, end with code 0.
 
 mod bouncer;
-pub mod conns;
 mod rekeying;
 mod talk;
 
@@ -18,7 +17,6 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -31,6 +29,7 @@ use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
+use crate::run::gate;
 use crate::run::keys::{KeyDirError, Keyring};
 use crate::wire::dial::DialState;
 use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
@@ -103,6 +102,7 @@ pub fn main(told: &Path) -> ExitCode {
     start_talking(None);
     let result = read(told).and_then(|config| match config {
         roles::Config::Replica(config) => run(&config, Options::default()),
+        roles::Config::Gate(config) => gate::run(&config),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,7 +156,6 @@ struct Node {
     hub: Hub,
     /// Its keys, where its socket is encrypted.
     keyring: Option<Keyring>,
-    limits: WireLimits,
     /// The other members, by their numbers.
     peers: BTreeMap<usize, PeerFacts>,
     /// What the tasks of the peers tell by, and where it is heard.
@@ -170,7 +169,6 @@ struct Node {
 
 impl Node {
     fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
-        raise_files();
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         if !options.is_alone {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
@@ -178,7 +176,6 @@ impl Node {
         }
         let keyring = config.guarded.as_ref().map(Keyring::open);
         let keyring = keyring.transpose().map_err(NodeError::Keys)?;
-        hub.limit(WireLimits::clone(&config.limits));
         for endpoint in &config.listen {
             let security = keyring.as_ref().map_or(Security::Open, Keyring::security);
             hub.listen("main", endpoint, SocketType::Router, security)
@@ -192,7 +189,6 @@ impl Node {
             machine: Machine::new(config),
             hub,
             keyring,
-            limits: WireLimits::clone(&config.limits),
             peers: BTreeMap::new(),
             tell,
             news,
@@ -290,11 +286,6 @@ impl Node {
                     HEALTH => Door::Health,
                     _ => Door::Public,
                 };
-                if door == Door::Health
-                    && let Some(answer) = conns::serve(&mut self.hub, &frames)
-                {
-                    return self.send(conn.0, answer);
-                }
                 self.step(Event::Request {
                     caller: conn.0,
                     door,
@@ -453,29 +444,15 @@ impl Node {
                 })
             })
             .collect();
-        let mut facts = json!({
+        json!({
             "role": "replica",
             "name": self.name,
             "pid": std::process::id(),
             "facts": self.machine.counters(),
             "peers": peers,
-        });
-        let told = facts.as_object_mut().expect("made in the line above");
-        told.extend(conns::facts(&self.hub, &self.limits));
-        facts
-    }
-}
-
-/// A descriptor for each connection that may be there: as many as the hard limit gives. What is
-/// short of them makes room by closing who has not finished its handshake.
-pub fn raise_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(errno) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%errno, "cannot raise the limit of open files");
+            "connections": self.hub.connections(),
+            "listeners": self.hub.counters(),
+        })
     }
 }
 

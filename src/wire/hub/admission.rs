@@ -14,7 +14,7 @@ use super::refusal::Refused;
 use super::stream::Stream;
 use super::{
     Arrival, Claim, CloseReason, ConnId, Entry, Guard, Hub, HubEvent, Limit, Origin, Peer,
-    Security, SessionConfig, Side,
+    Security, Session, SessionConfig, Side,
 };
 
 impl Hub {
@@ -46,7 +46,7 @@ impl Hub {
         };
         let refused = if self.bans.meets(&who) {
             Some(Limit::Banned)
-        } else if self.ports[port].count >= self.ports[port].limits.connections_max {
+        } else if self.ports[port].count >= self.limits.connections_max {
             Some(Limit::Connections)
         } else {
             None
@@ -62,10 +62,14 @@ impl Hub {
         }
         self.make_room(port);
         let own = &self.ports[port];
+        let (socket_type, announce) = match &own.shown {
+            None => (own.socket_type, self.announce.clone()),
+            Some(shown) => (shown.face.socket_type, shown.face.identity.clone()),
+        };
         let config = SessionConfig {
-            socket_type: own.socket_type,
-            announce: self.announce.clone(),
-            limits: own.limits.clone(),
+            socket_type,
+            announce,
+            limits: self.limits.clone(),
             side: Side::Listening(own.security.clone()),
             is_near: stream.is_near(),
         };
@@ -85,19 +89,44 @@ impl Hub {
         config: SessionConfig,
         (stream, address): (Stream, String),
     ) -> ConnId {
-        self.last += 1;
-        let conn = ConnId(self.last);
+        let forwards = match origin {
+            Origin::Port(port) => self.ports[port].shown.is_some(),
+            Origin::Dial(dial) => self.dials.get(&dial).is_some_and(|it| it.forwards),
+            Origin::Met => true,
+        };
         let guard = match &config.side {
             Side::Listening(Security::Curve(guard)) => Some(guard.clone()),
             Side::Listening(Security::Open) | Side::Dialling(_) => None,
         };
+        let session = Session::new(config);
+        self.enter(
+            port,
+            (origin, guard),
+            (session, forwards),
+            (stream, address),
+        )
+    }
+
+    /// Begins the task of a connection.
+    pub(super) fn enter(
+        &mut self,
+        port: Arc<str>,
+        (origin, guard): (Origin, Option<Arc<Guard>>),
+        (session, forwards): (Session, bool),
+        (stream, address): (Stream, String),
+    ) -> ConnId {
+        self.last += 1;
+        let conn = ConnId(self.last);
         let wiring = Wiring {
             conn,
             address,
+            local: stream.local(),
             ip: stream.ip(),
             tell: self.tell.clone(),
+            forwards,
         };
-        let (peer, reading) = Peer::new(config, wiring, stream);
+        let is_open = session.is_ready();
+        let (peer, reading) = Peer::new(session, &self.limits, wiring, stream);
         let task = self.tasks.spawn(peer::run(peer.clone(), reading));
         let entry = Entry {
             port,
@@ -106,7 +135,7 @@ impl Hub {
             identity: Bytes::new(),
             peer,
             task,
-            is_open: false,
+            is_open,
         };
         self.connections.insert(conn, entry);
         conn
@@ -120,7 +149,7 @@ impl Hub {
             own.pending
                 .retain(|conn| connections.get(conn).is_some_and(|it| !it.is_open));
         }
-        while self.ports[port].pending_count >= self.ports[port].limits.pending_max {
+        while self.ports[port].pending_count >= self.limits.pending_max {
             let Some(oldest) = self.ports[port].pending.pop_front() else {
                 break;
             };
@@ -164,6 +193,7 @@ impl Hub {
                 self.dial_opened(dial);
                 Some(dial)
             }
+            Origin::Met => None,
         };
         if let Err(reason) = admitted {
             // What came before is not handed out: it ended as it opened.
@@ -234,9 +264,11 @@ fn is_of_another(claim: &Claim, guard: &Arc<Guard>) -> bool {
 /// Which limit a connection ended by, if it was refused.
 fn limit_of(reason: &CloseReason) -> Option<Limit> {
     match reason {
-        CloseReason::Peer | CloseReason::Io(_) | CloseReason::Kicked | CloseReason::KeyRefused => {
-            None
-        }
+        CloseReason::Peer
+        | CloseReason::OtherEnd
+        | CloseReason::Io(_)
+        | CloseReason::Kicked
+        | CloseReason::KeyRefused => None,
         CloseReason::HandshakeTimeout => Some(Limit::Handshake),
         CloseReason::Mechanism { .. } | CloseReason::WrongServerKey | CloseReason::Key { .. } => {
             Some(Limit::Key)

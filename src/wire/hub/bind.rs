@@ -15,7 +15,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType as OsSocket};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
@@ -25,7 +25,7 @@ use super::stream::{self, Stream};
 /// Connections the kernel holds until we accept them.
 const BACKLOG: i32 = 1_024;
 /// How long accepting rests after an error such as too many open files.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_REST: Duration = Duration::from_millis(50);
 
 /// Why an endpoint could not be bound.
 #[derive(Debug)]
@@ -66,6 +66,23 @@ impl std::error::Error for ListenError {}
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Listener {
+    /// The next connection, and the address of its peer.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, String)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream::tune(&stream);
+                Ok((Stream::Tcp(stream), address.to_string()))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), String::new()))
+            }
+        }
+    }
 }
 
 /// What has to be undone when listening ends: the socket file, if it is still ours.
@@ -187,20 +204,20 @@ fn remove_stale(endpoint: &Endpoint, path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Accepts until it is aborted or the hub is gone.
-pub(super) async fn accept(listener: Listener, port: usize, arrive: mpsc::Sender<Arrival>) {
+/// Accepts until it is aborted or the hub is gone; where there is a latch, only while that is open.
+pub(super) async fn accept(
+    listener: Listener,
+    port: usize,
+    arrive: mpsc::Sender<Arrival>,
+    mut latch: Option<watch::Receiver<bool>>,
+) {
     loop {
-        let accepted = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, address)| {
-                stream::tune(&stream);
-                (Stream::Tcp(stream), address.to_string())
-            }),
-            Listener::Unix(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| (Stream::Unix(stream), String::new())),
-        };
-        let arrival = match accepted {
+        if let Some(latch) = &mut latch
+            && latch.wait_for(|is_open| *is_open).await.is_err()
+        {
+            return;
+        }
+        let arrival = match listener.accept().await {
             Ok((stream, address)) => Arrival::Accepted {
                 port,
                 stream,

@@ -20,6 +20,7 @@ use crate::wire::curve::CurveClient;
 use crate::wire::dial::DialError;
 
 use super::event::{CloseReason, ConnId, HubEvent};
+use super::hold::Face;
 use super::opening::Side;
 use super::session::SessionConfig;
 use super::stream::{self, Stream};
@@ -46,6 +47,17 @@ pub struct Dialling {
     pub security: Option<CurveClient>,
 }
 
+/// What becomes of the connections of a dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// They are made again.
+    Kept,
+    /// There is one at most.
+    Once,
+    /// They are ends of wires.
+    Forwarding,
+}
+
 /// One dial of the hub.
 pub(super) struct Dial {
     name: Arc<str>,
@@ -54,6 +66,8 @@ pub(super) struct Dial {
     identity: Bytes,
     security: Option<Arc<CurveClient>>,
     is_kept: bool,
+    /// Its connections are ends of wires.
+    pub(super) forwards: bool,
     backoff: Duration,
     attempt: AbortHandle,
     conn: Option<ConnId>,
@@ -70,7 +84,7 @@ impl Hub {
         socket_type: SocketType,
         dialling: Dialling,
     ) -> DialId {
-        self.begin(name.into(), endpoint, socket_type, (dialling, true))
+        self.begin(name.into(), endpoint, socket_type, (dialling, Kind::Kept))
     }
 
     /// Makes one connection: one [`HubEvent::Opened`] and one [`HubEvent::Closed`], or one
@@ -82,7 +96,24 @@ impl Hub {
         socket_type: SocketType,
         dialling: Dialling,
     ) -> DialId {
-        self.begin(name.into(), endpoint, socket_type, (dialling, false))
+        self.begin(name.into(), endpoint, socket_type, (dialling, Kind::Once))
+    }
+
+    /// Keeps dialling until there is a connection, which is one end of a wire: what it reads goes to
+    /// the other end once it is paired. Whoever hears of its end hangs up.
+    pub fn dial_forwarding(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        face: &Face,
+        security: Option<CurveClient>,
+    ) -> DialId {
+        let dialling = Dialling {
+            identity: face.identity.clone(),
+            security,
+        };
+        let how = (dialling, Kind::Forwarding);
+        self.begin(name.into(), endpoint, face.socket_type, how)
     }
 
     fn begin(
@@ -90,7 +121,7 @@ impl Hub {
         name: Arc<str>,
         endpoint: &Endpoint,
         socket_type: SocketType,
-        (dialling, is_kept): (Dialling, bool),
+        (dialling, kind): (Dialling, Kind),
     ) -> DialId {
         self.last_dial += 1;
         let id = DialId(self.last_dial);
@@ -101,7 +132,8 @@ impl Hub {
             socket_type,
             identity: dialling.identity,
             security: dialling.security.map(Arc::new),
-            is_kept,
+            is_kept: kind != Kind::Once,
+            forwards: kind == Kind::Forwarding,
             backoff: BACKOFF_MIN,
             attempt,
             conn: None,

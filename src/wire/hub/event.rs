@@ -116,6 +116,8 @@ pub enum CloseReason {
     Limit(Limit),
     /// The owner of the hub had enough of it.
     Kicked,
+    /// The other end of its wire is gone, or its queue was full and that ends it.
+    OtherEnd,
     /// The operating system's error.
     Io(std::io::ErrorKind),
 }
@@ -133,6 +135,7 @@ impl fmt::Display for CloseReason {
             Self::Protocol(violation) => violation.fmt(f),
             Self::Limit(limit) => f.write_str(limit.words()),
             Self::Kicked => f.write_str("it was kicked"),
+            Self::OtherEnd => f.write_str("the other end of its wire is gone"),
             Self::Io(kind) => kind.fmt(f),
         }
     }

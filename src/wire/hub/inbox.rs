@@ -63,6 +63,19 @@ impl Inbox {
         Some(received)
     }
 
+    /// All that came, for whoever takes it at once.
+    pub(super) fn take_all(&mut self) -> VecDeque<Received> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    /// Takes back what could not be taken after all; nothing came meanwhile.
+    pub(super) fn put_back(&mut self, queue: VecDeque<Received>) {
+        assert!(self.queue.is_empty(), "what came later comes later");
+        self.bytes = queue.iter().map(Received::cost).sum();
+        self.queue = queue;
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }

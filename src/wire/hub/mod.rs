@@ -16,7 +16,9 @@ mod control;
 mod dialling;
 mod event;
 mod facts;
+mod forward;
 mod guard;
+mod hold;
 mod inbox;
 mod opening;
 #[cfg(test)]
@@ -24,9 +26,11 @@ mod opening_tests;
 mod outbox;
 mod peer;
 mod refusal;
+mod relay;
 mod scan;
 mod session;
 pub(super) mod stream;
+mod tap;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -52,14 +56,19 @@ use dialling::Dial;
 pub use dialling::{DialId, Dialling};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
+pub use forward::{Dropped, Flow, Ledger, Passed};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
+pub use hold::{Face, Held, HoldError};
 pub use inbox::Received;
 pub use opening::Side;
 use peer::{News, Peer};
 use refusal::Refusals;
 pub use refusal::{Limit, Refusal, Rejections};
+pub use relay::PairError;
+use relay::Shown;
 pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
+pub use tap::{Ring, Seen, Tap};
 
 /// Connections that the kernel accepted and the owner has not looked at; with more, accepting waits.
 const ARRIVALS_MAX: usize = 64;
@@ -86,20 +95,44 @@ enum Origin {
     Port(usize),
     /// We dialled.
     Dial(DialId),
+    /// It was met elsewhere, and is the inner end of a wire.
+    Met,
 }
 
 struct Port {
     name: Arc<str>,
-    limits: Arc<WireLimits>,
     socket_type: SocketType,
     security: Security,
     bound: Bound,
     accepting: AbortHandle,
+    /// Whom its connections are shown, where a gate stands behind it.
+    shown: Option<Shown>,
     /// Its connections.
     count: usize,
     /// Those before the end of their handshake, oldest first; may name ones that are gone.
     pending: VecDeque<ConnId>,
     pending_count: usize,
+}
+
+impl Port {
+    fn new(
+        name: &str,
+        (socket_type, security): (SocketType, Security),
+        (bound, accepting): (Bound, AbortHandle),
+        shown: Option<Shown>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            socket_type,
+            security,
+            bound,
+            accepting,
+            shown,
+            count: 0,
+            pending: VecDeque::new(),
+            pending_count: 0,
+        }
+    }
 }
 
 struct Entry {
@@ -120,14 +153,14 @@ impl Entry {
     fn listener(&self) -> Option<usize> {
         match self.origin {
             Origin::Port(port) => Some(port),
-            Origin::Dial(_) => None,
+            Origin::Dial(_) | Origin::Met => None,
         }
     }
 
     /// Which dial made it, if we dialled.
     fn dial(&self) -> Option<DialId> {
         match self.origin {
-            Origin::Port(_) => None,
+            Origin::Port(_) | Origin::Met => None,
             Origin::Dial(dial) => Some(dial),
         }
     }
@@ -186,11 +219,6 @@ impl Hub {
         }
     }
 
-    /// Sets the limits of what listens and dials from now on.
-    pub fn limit(&mut self, limits: WireLimits) {
-        self.limits = Arc::new(limits);
-    }
-
     /// Binds an endpoint. Events of its connections carry `name`; several ports may share one.
     /// Must be called inside a tokio runtime.
     pub fn listen(
@@ -204,18 +232,13 @@ impl Hub {
         let port = self.ports.len();
         let accepting = self
             .tasks
-            .spawn(bind::accept(listener, port, self.arrive.clone()));
-        self.ports.push(Port {
-            name: name.into(),
-            limits: self.limits.clone(),
-            socket_type,
-            security,
-            bound,
-            accepting,
-            count: 0,
-            pending: VecDeque::new(),
-            pending_count: 0,
-        });
+            .spawn(bind::accept(listener, port, self.arrive.clone(), None));
+        self.ports.push(Port::new(
+            name,
+            (socket_type, security),
+            (bound, accepting),
+            None,
+        ));
         Ok(())
     }
 
@@ -313,6 +336,8 @@ impl Hub {
     fn release(&mut self, conn: ConnId) -> Option<Entry> {
         let entry = self.connections.remove(&conn)?;
         entry.task.abort();
+        // The other end of its wire learns of it.
+        entry.peer.part();
         if let Some(port) = entry.listener() {
             let port = &mut self.ports[port];
             port.count -= 1;

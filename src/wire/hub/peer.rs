@@ -4,6 +4,8 @@
 //! writes on when the kernel takes more. Neither awaits while it holds the lock. The task tells the
 //! hub by the connection's number that there is news, once until the hub has taken all of it.
 
+mod ends;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
@@ -22,10 +24,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::model::key::PublicKey;
+use crate::model::limits::WireLimits;
 
+use super::forward::{Forward, LINGER};
 use super::inbox::Received;
 use super::refusal::Limit;
-use super::session::{Claim, Session, SessionConfig};
+use super::session::{Claim, Session};
 use super::stream::{Reading, Stream, Writing};
 use super::{CloseReason, ConnId, ConnectionFacts, SendError};
 
@@ -45,7 +49,11 @@ pub(super) struct Wiring {
     pub(super) conn: ConnId,
     /// `ADDRESS:PORT`; empty on ipc.
     pub(super) address: String,
+    /// `ADDRESS:PORT` of our end; empty on ipc.
+    pub(super) local: String,
     pub(super) ip: Option<IpAddr>,
+    /// It is one end of a wire, and what it reads is for the other end.
+    pub(super) forwards: bool,
     pub(super) tell: mpsc::UnboundedSender<ConnId>,
 }
 
@@ -70,10 +78,14 @@ pub(super) struct Peer {
     /// Wakes the task: something is to be written, or there is room for what was read.
     wake: Notify,
     state: Mutex<State>,
+    /// Its part in a wire, where it is one end of one.
+    forward: Option<Forward>,
 }
 
 struct State {
     session: Session,
+    /// What came is for the other end of its wire, and no news to the hub.
+    forwards: bool,
     /// The hub knows that there is news.
     is_told: bool,
     is_paused: bool,
@@ -85,7 +97,8 @@ impl State {
     fn has_news(&self) -> bool {
         self.session.has_claim()
             || self.session.is_writable_due()
-            || !self.is_paused && (self.session.has_received() || self.ended.is_some())
+            || !self.is_paused
+                && (!self.forwards && self.session.has_received() || self.ended.is_some())
     }
 }
 
@@ -112,30 +125,34 @@ impl Pings {
 
 impl Peer {
     pub(super) fn new(
-        config: SessionConfig,
+        session: Session,
+        limits: &WireLimits,
         wiring: Wiring,
         stream: Stream,
     ) -> (Arc<Self>, Reading) {
         let (reading, writing) = stream.split();
         let pings = Pings {
-            max: u64::from(config.limits.pings_max),
-            period: Duration::from_millis(config.limits.pings_period_ms),
+            max: u64::from(limits.pings_max),
+            period: Duration::from_millis(limits.pings_period_ms),
             since: Instant::now(),
             before: 0,
         };
+        let forwards = wiring.forwards;
         let peer = Self {
             wiring,
             since: SystemTime::now(),
-            handshake: Duration::from_millis(config.limits.handshake_ms),
+            handshake: Duration::from_millis(limits.handshake_ms),
             writing,
             wake: Notify::new(),
             state: Mutex::new(State {
-                session: Session::new(config),
+                session,
+                forwards,
                 is_told: false,
                 is_paused: false,
                 ended: None,
                 pings,
             }),
+            forward: forwards.then(Forward::default),
         };
         (Arc::new(peer), reading)
     }
@@ -220,7 +237,9 @@ impl Peer {
             Some(News::Writable)
         } else if state.is_paused {
             None
-        } else if let Some(received) = session.take() {
+        } else if !state.forwards
+            && let Some(received) = session.take()
+        {
             if !session.has_received() {
                 self.wake.notify_one();
             }
@@ -268,7 +287,10 @@ impl Peer {
 
     /// Writes what the kernel takes now; says whether anything is left.
     fn flush(&self, state: &mut State) -> io::Result<bool> {
-        let session = &mut state.session;
+        self.write(&mut state.session)
+    }
+
+    fn write(&self, session: &mut Session) -> io::Result<bool> {
         while session.is_behind() {
             let slices = session.outgoing();
             let result = self.writing.try_write(&slices);
@@ -293,7 +315,7 @@ impl Peer {
             None => state.session.parse(),
         };
         // An ERROR command that explains a refusal is worth one try.
-        let flushed = self.flush(state);
+        let flushed = self.flush_lane(state);
         self.tell(state);
         parsed?;
         flushed.map_err(|error| CloseReason::Io(error.kind()))?;
@@ -313,15 +335,23 @@ impl Peer {
         Ok(())
     }
 
-    /// Whether the peer is to be read, whether there are bytes to write, and whether it is admitted.
-    fn wants(&self) -> (bool, bool, bool) {
+    /// What the task does next.
+    fn wants(&self) -> Wants {
         let state = self.state();
         let session = &state.session;
-        (
-            session.takes_input() && !state.is_paused,
-            session.is_behind(),
-            session.is_ready(),
-        )
+        let writes = session.is_behind();
+        let wire = self.forward.as_ref().map(Forward::stage);
+        let (is_ending, is_over) = match wire {
+            None => (false, false),
+            Some(stage) => (stage.is_ending, stage.is_done(writes)),
+        };
+        Wants {
+            reads: session.takes_input() && !state.is_paused && !is_ending,
+            writes,
+            is_ready: session.is_ready(),
+            is_ending,
+            is_over,
+        }
     }
 
     fn end(&self, reason: CloseReason) {
@@ -331,25 +361,45 @@ impl Peer {
     }
 }
 
+/// What the task of a connection does next.
+struct Wants {
+    reads: bool,
+    writes: bool,
+    is_ready: bool,
+    /// The other end of its wire is gone: what waits is written.
+    is_ending: bool,
+    /// And that is done.
+    is_over: bool,
+}
+
 /// Reads one connection to its end and tells the hub.
 pub(super) async fn run(peer: Arc<Peer>, reading: Reading) {
     let reason = match drive(&peer, reading).await {
         Ok(never) => match never {},
         Err(reason) => reason,
     };
+    peer.leave(&peer.wake).await;
     peer.end(reason);
 }
 
 async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infallible, CloseReason> {
     let deadline = Instant::now() + peer.handshake;
     let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
+    let mut is_ending = false;
     tokio::pin!(timer);
     loop {
-        let (reads, writes, is_ready) = peer.wants();
+        let wants = peer.wants();
+        if wants.is_over {
+            return Err(CloseReason::OtherEnd);
+        }
+        if wants.is_ending && !is_ending {
+            is_ending = true;
+            timer.as_mut().reset(Instant::now() + LINGER);
+        }
         let mut bytes = None;
         tokio::select! {
             // Cancel safe: a read that is dropped has taken nothing.
-            read = read(&mut reading), if reads => {
+            read = read(&mut reading), if wants.reads => {
                 let read = read.map_err(|error| CloseReason::Io(error.kind()))?;
                 if read.is_empty() {
                     return Err(CloseReason::Peer);
@@ -357,12 +407,15 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                 bytes = Some(read);
             }
             // Cancel safe: it only waits for readiness.
-            ready = peer.writing.writable(), if writes => {
+            ready = peer.writing.writable(), if wants.writes => {
                 ready.map_err(|error| CloseReason::Io(error.kind()))?;
             }
             // Cancel safe: a permit that is not taken stays.
             () = peer.wake.notified() => {}
-            () = &mut timer, if !is_ready => {
+            () = &mut timer, if !wants.is_ready || is_ending => {
+                if is_ending {
+                    return Err(CloseReason::OtherEnd);
+                }
                 if Instant::now() >= deadline {
                     return Err(CloseReason::HandshakeTimeout);
                 }
@@ -370,7 +423,9 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                 timer.as_mut().reset(deadline);
             }
         }
-        peer.progress(bytes)?;
+        let progress = peer.progress(bytes);
+        peer.hand_on();
+        progress?;
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod inbound;
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -275,6 +276,16 @@ impl Session {
     /// The next of what came, oldest first.
     pub fn take(&mut self) -> Option<Received> {
         self.inbox.pop()
+    }
+
+    /// All that came, oldest first.
+    pub(super) fn take_all(&mut self) -> VecDeque<Received> {
+        self.inbox.take_all()
+    }
+
+    /// Takes back what could not be taken after all.
+    pub(super) fn put_back(&mut self, received: VecDeque<Received>) {
+        self.inbox.put_back(received);
     }
 
     /// Whether something came that was not taken.

@@ -46,6 +46,45 @@ pub(in crate::wire) enum Writing {
 pub(in crate::wire) type Reading = Box<dyn AsyncRead + Send + Unpin>;
 
 impl Stream {
+    /// `ADDRESS:PORT` of this end; empty where it has none.
+    pub(super) fn local(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream
+                .local_addr()
+                .map(|address| address.to_string())
+                .unwrap_or_default(),
+            Self::Unix(_) => String::new(),
+        }
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.readable().await,
+        }
+    }
+
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(buffer),
+            Self::Unix(stream) => stream.try_read(buffer),
+        }
+    }
+
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            Self::Unix(stream) => stream.writable().await,
+        }
+    }
+
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
     /// The address of the other end without its port; none on ipc.
     pub(in crate::wire) fn ip(&self) -> Option<IpAddr> {
         match self {

@@ -1,0 +1,485 @@
+//! A gate process: its doors, the pairs of connections that are the wires through them, and its
+//! health socket, on one event loop.
+//!
+//! It decides who is paired with whom and nothing else: what passes goes from connection to
+//! connection in the hub. Each pair is one connection inside and one outside. Whichever side dials,
+//! the dialled side is met first, and neither is told READY before both are known, so each sees the
+//! type and the identity of the other.
+//!
+//! Shutdown order, on SIGTERM, SIGINT or `drain`: stop listening, stop reading, write what is on its
+//! way, end with code 0.
+
+mod holder;
+mod lookout;
+mod verbs;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::policy::Overflow;
+use crate::model::socket::{Side, SocketType};
+use crate::roles::gate::{Config, Door, Outer};
+use crate::wire::hub::{
+    CloseReason, ConnId, DialId, Face, Flow, Held, HoldError, Hub, HubEvent, Ledger, ListenError,
+    Ring, Security, Tap,
+};
+
+use super::looking::{Looking, Place};
+use super::node::NodeError;
+use lookout::Lookout;
+
+/// The port name of the health socket.
+const HEALTH: &str = "health";
+/// What tasks tell and is not heard yet.
+const NEWS_MAX: usize = 1_024;
+/// How long an endpoint that is in use is waited for: the program that listened there before it had
+/// a gate may be ending just now.
+const BIND_WAIT: Duration = Duration::from_secs(8);
+const BIND_REST: Duration = Duration::from_millis(50);
+/// How long a gate that ends writes what is on its way.
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
+
+/// What tasks tell.
+enum News {
+    /// The program listens, and shows this.
+    Present { door: usize, face: Face },
+    /// It does not.
+    Absent { door: usize, reason: HoldError },
+    /// A connection to the program for one from outside.
+    Spare {
+        door: usize,
+        conn: ConnId,
+        held: Held,
+    },
+    /// The program's connection for which the other side was reached.
+    Ready { dial: DialId, held: Held },
+    /// The program closed its connection before.
+    GivenUp { dial: DialId },
+}
+
+/// A door, and what is known of it.
+struct Passage {
+    door: Door,
+    /// Who asks the lookout for connections; where the program listens.
+    wanted: Option<mpsc::Sender<ConnId>>,
+    /// Connections from outside that wait for one inside.
+    waiting: Vec<ConnId>,
+    /// Why nothing can pass now, in words.
+    hindrance: Option<String>,
+    /// What passed outwards and inwards on wires that are gone.
+    outward: Arc<Ledger>,
+    inward: Arc<Ledger>,
+}
+
+/// A connection of the program for which the other side is being dialled.
+struct Dial {
+    door: usize,
+    /// Tells its holder that it is wanted; gone once it was told.
+    want: Option<oneshot::Sender<()>>,
+    /// The connection outside, once there is one.
+    conn: Option<ConnId>,
+}
+
+/// One wire: a connection inside and one outside.
+struct Pair {
+    door: usize,
+    inner: ConnId,
+    outer: ConnId,
+    /// Who is on the other side, as far as it is known: an instance, else an address.
+    peer: String,
+    /// The gate's end of the connection outside.
+    local: String,
+}
+
+/// Runs a gate to its end.
+pub fn run(config: &Config) -> Result<(), NodeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(NodeError::Runtime)?;
+    runtime.block_on(async {
+        let gate = Gate::new(config)?;
+        match tokio::spawn(gate.run()).await {
+            Ok(ended) => ended,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    })
+}
+
+struct Gate {
+    config: Config,
+    limits: WireLimits,
+    hub: Hub,
+    passages: Vec<Passage>,
+    /// Doors that could not be bound yet.
+    unbound: Vec<usize>,
+    /// Wires, by their connection outside, and the connections inside of them.
+    pairs: HashMap<ConnId, Pair>,
+    outer_of: HashMap<ConnId, ConnId>,
+    dials: HashMap<DialId, Dial>,
+    ring: Arc<Ring>,
+    looking: Looking,
+    /// What the numbers in the ring mean.
+    places: HashMap<usize, Place>,
+    tell: mpsc::Sender<News>,
+    news: mpsc::Receiver<News>,
+    meet: mpsc::Sender<(usize, Held)>,
+    met: mpsc::Receiver<(usize, Held)>,
+    tasks: JoinSet<()>,
+    is_draining: bool,
+}
+
+impl Gate {
+    fn new(config: &Config) -> Result<Self, NodeError> {
+        let limits = WireLimits::default();
+        let mut hub = Hub::new(limits.clone(), format!("ZN1:{}", config.name));
+        hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
+            .map_err(NodeError::Listen)?;
+        let (tell, news) = mpsc::channel(NEWS_MAX);
+        let (meet, met) = mpsc::channel(NEWS_MAX);
+        let passage = |door: &Door| Passage {
+            door: door.clone(),
+            wanted: None,
+            waiting: Vec::new(),
+            hindrance: None,
+            outward: Arc::default(),
+            inward: Arc::default(),
+        };
+        Ok(Self {
+            config: config.clone(),
+            limits,
+            hub,
+            passages: config.doors.iter().map(passage).collect(),
+            unbound: (0..config.doors.len()).collect(),
+            pairs: HashMap::new(),
+            outer_of: HashMap::new(),
+            dials: HashMap::new(),
+            ring: Arc::default(),
+            looking: Looking::default(),
+            places: HashMap::new(),
+            tell,
+            news,
+            meet,
+            met,
+            tasks: JoinSet::new(),
+            is_draining: false,
+        })
+    }
+
+    async fn run(mut self) -> Result<(), NodeError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(NodeError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(NodeError::Runtime)?;
+        let give_up = Instant::now() + BIND_WAIT;
+        self.bind(give_up)?;
+        let tick = sleep_until(Instant::now() + BIND_REST);
+        tokio::pin!(tick);
+        while !self.is_draining {
+            let is_ticking = !self.unbound.is_empty() || self.looking.is_on();
+            if is_ticking && tick.is_elapsed() {
+                tick.as_mut().reset(Instant::now() + BIND_REST);
+            }
+            tokio::select! {
+                biased;
+                // Cancel safe: a signal that is not taken stays, and so does news.
+                _ = terminate.recv() => self.is_draining = true,
+                _ = interrupt.recv() => self.is_draining = true,
+                Some(news) = self.news.recv() => self.hear(news),
+                Some((door, held)) = self.met.recv() => self.dial(door, held),
+                event = self.hub.next() => self.receive(event),
+                () = &mut tick, if is_ticking => {
+                    self.bind(give_up)?;
+                    self.look();
+                }
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    async fn drain(mut self) {
+        self.hub.stop_listening();
+        self.hub.end_pairs();
+        let end = Instant::now() + DRAIN_WAIT;
+        while !self.pairs.is_empty() {
+            tokio::select! {
+                event = self.hub.next() => self.receive(event),
+                () = sleep_until(end) => break,
+            }
+        }
+        tracing::info!("gate of {} has ended", self.config.program);
+    }
+
+    /// Binds the doors that are not bound yet.
+    fn bind(&mut self, give_up: Instant) -> Result<(), NodeError> {
+        for number in std::mem::take(&mut self.unbound) {
+            match self.bind_door(number) {
+                Ok(()) => {}
+                Err(ListenError::AddrInUse(at)) if Instant::now() < give_up => {
+                    tracing::debug!("{at} is in use; trying again");
+                    self.unbound.push(number);
+                }
+                Err(error) => return Err(NodeError::Listen(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn bind_door(&mut self, number: usize) -> Result<(), ListenError> {
+        let passage = &mut self.passages[number];
+        let door = &passage.door;
+        match &door.outer {
+            Outer::Listens { at, .. } => {
+                let face = Face {
+                    socket_type: door.socket,
+                    identity: bytes::Bytes::new(),
+                };
+                for at in at {
+                    self.hub
+                        .listen_shown(&door.name, at, face.clone(), Security::Open)?;
+                    tracing::info!("bound to {at} for {}", door.inner);
+                }
+                let (wanted, asked) = mpsc::channel(self.limits.pending_max);
+                let lookout = Lookout {
+                    door: number,
+                    inner: door.inner.clone(),
+                    limits: self.limits.clone(),
+                    wanted: asked,
+                    tell: self.tell.clone(),
+                };
+                passage.hindrance = Some(format!("nobody listens on {} yet", door.inner));
+                passage.wanted = Some(wanted);
+                self.tasks.spawn(lookout.run());
+            }
+            Outer::Dials { at, .. } => {
+                self.hub
+                    .listen_held(&door.inner, number, self.meet.clone())?;
+                tracing::info!("bound to {} for {at}", door.inner);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, news: News) {
+        match news {
+            News::Present { door, face } => {
+                let passage = &mut self.passages[door];
+                passage.hindrance = None;
+                self.hub.show(&passage.door.name, Some(&face));
+            }
+            News::Absent { door, reason } => {
+                let passage = &mut self.passages[door];
+                let inner = &passage.door.inner;
+                passage.hindrance = Some(match reason {
+                    HoldError::Io(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                        format!("{} does not listen on {inner}", self.config.program)
+                    }
+                    reason => format!("{} at {inner}: {reason}", self.config.program),
+                });
+                self.hub.show(&passage.door.name, None);
+                for conn in std::mem::take(&mut passage.waiting) {
+                    self.hub.close(conn);
+                }
+            }
+            News::Spare { door, conn, held } => self.pair(door, (conn, None), held),
+            News::Ready { dial, held } => {
+                if let Some(Dial { door, conn, .. }) = self.dials.remove(&dial)
+                    && let Some(outer) = conn
+                {
+                    self.pair(door, (outer, Some(dial)), held);
+                }
+            }
+            News::GivenUp { dial } => {
+                self.dials.remove(&dial);
+                self.hub.hang_up(dial);
+            }
+        }
+    }
+
+    fn receive(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Message { conn, frames, port } if &*port == HEALTH => {
+                self.answer(conn, frames);
+            }
+            // What is for the other end of a wire does not come here.
+            HubEvent::Message { .. } | HubEvent::Subscribed { .. } | HubEvent::Writable { .. } => {}
+            HubEvent::Opened { port, conn, dial } => match dial {
+                Some(dial) => self.reached(dial, conn),
+                None => self.opened(&port, conn),
+            },
+            HubEvent::Closed {
+                conn, dial, reason, ..
+            } => self.closed(conn, dial, &reason),
+            HubEvent::DialFailed { dial, reason, .. } => {
+                if let Some(dial) = self.dials.get(&dial) {
+                    let passage = &mut self.passages[dial.door];
+                    passage.hindrance = Some(format!("{reason} at {}", outer_of(&passage.door)));
+                }
+            }
+        }
+    }
+
+    /// The other side was reached for a connection of the program: it is fetched from its holder.
+    fn reached(&mut self, dial: DialId, conn: ConnId) {
+        let Some(of) = self.dials.get_mut(&dial) else {
+            return self.hub.hang_up(dial);
+        };
+        of.conn = Some(conn);
+        if let Some(want) = of.want.take() {
+            // A holder that is gone has told so.
+            want.send(()).ok();
+        }
+    }
+
+    /// Somebody outside has come in: it needs a connection inside.
+    fn opened(&mut self, port: &str, conn: ConnId) {
+        if self.outer_of.contains_key(&conn) {
+            return;
+        }
+        let Some(passage) = self.passages.iter_mut().find(|it| it.door.name == port) else {
+            return;
+        };
+        let wanted = passage.wanted.as_ref();
+        match wanted.map(|wanted| wanted.try_send(conn)) {
+            Some(Ok(())) => passage.waiting.push(conn),
+            Some(Err(_)) | None => self.hub.close(conn),
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId, dial: Option<DialId>, reason: &CloseReason) {
+        if let Some(dial) = dial {
+            // The program dials again itself, and then so does its gate.
+            self.hub.hang_up(dial);
+            self.dials.remove(&dial);
+        }
+        for passage in &mut self.passages {
+            passage.waiting.retain(|waiting| *waiting != conn);
+        }
+        let outer = self.outer_of.remove(&conn).unwrap_or(conn);
+        let Some(pair) = self.pairs.get(&outer) else {
+            return;
+        };
+        tracing::debug!(door = pair.door, %reason, "an end of a wire is gone");
+        // With the second end it is over: what was on its way was written.
+        let other = if conn == outer { pair.inner } else { outer };
+        if self.hub.passed(other).is_none() {
+            self.forget(outer);
+        }
+    }
+
+    fn forget(&mut self, outer: ConnId) {
+        self.look();
+        if let Some(pair) = self.pairs.remove(&outer) {
+            self.outer_of.remove(&pair.inner);
+            for place in verbs::places(outer) {
+                self.places.remove(&place);
+            }
+        }
+    }
+
+    /// Dials the other side for a connection of the program.
+    fn dial(&mut self, door: usize, held: Held) {
+        let passage = &self.passages[door];
+        let Outer::Dials { at, .. } = &passage.door.outer else {
+            return;
+        };
+        if self.dials.len() >= self.limits.connections_max {
+            tracing::warn!("too many connections wait for the other side");
+            return;
+        }
+        let face = held.face();
+        let dial = self.hub.dial_forwarding(&passage.door.name, at, face, None);
+        let (want, wanted) = oneshot::channel();
+        let of = Dial {
+            door,
+            want: Some(want),
+            conn: None,
+        };
+        self.dials.insert(dial, of);
+        self.tasks
+            .spawn(holder::hold(dial, held, wanted, self.tell.clone()));
+    }
+
+    /// Finishes the program's handshake as the other side, and makes them one wire.
+    fn pair(&mut self, door: usize, (outer, dial): (ConnId, Option<DialId>), held: Held) {
+        let passage = &mut self.passages[door];
+        passage.waiting.retain(|conn| *conn != outer);
+        let (Some(face), Some(facts)) = (self.hub.face_of(outer), self.hub.connection(outer))
+        else {
+            // Gone meanwhile; the program's library dials again.
+            return;
+        };
+        let inner = match self.hub.adopt_held(&passage.door.name, held, &face) {
+            Ok(inner) => inner,
+            Err(reason) => {
+                tracing::warn!(%reason, door = passage.door.name, "the two sides do not fit");
+                passage.hindrance = Some(format!("the two sides do not fit: {reason}"));
+                return match dial {
+                    Some(dial) => self.hub.hang_up(dial),
+                    None => self.hub.close(outer),
+                };
+            }
+        };
+        passage.hindrance = None;
+        let pair = Pair {
+            door,
+            inner,
+            outer,
+            peer: match (&passage.door.outer, facts.who) {
+                (Outer::Dials { peer, .. }, _) => peer.to_string(),
+                (Outer::Listens { .. }, Some(who)) => who,
+                (Outer::Listens { .. }, None) => facts.peer_address,
+            },
+            local: self.hub.local_of(outer),
+        };
+        let places = self.places_of(&pair);
+        let [outward, inward] = self.passages[door].flows(places, &self.limits, &self.ring);
+        self.outer_of.insert(inner, outer);
+        self.pairs.insert(outer, pair);
+        if self.hub.pair((outer, outward), (inner, inward)).is_err() {
+            self.hub.close(inner);
+            self.forget(outer);
+        }
+    }
+}
+
+fn outer_of(door: &Door) -> &Endpoint {
+    match &door.outer {
+        Outer::Dials { at, .. } => at,
+        Outer::Listens { .. } => &door.inner,
+    }
+}
+
+impl Passage {
+    /// How messages pass, outwards and inwards: only what is published may be dropped.
+    fn flows(&self, places: [usize; 2], limits: &WireLimits, ring: &Arc<Ring>) -> [Flow; 2] {
+        let (outward, inward) = match self.door.side {
+            Side::From => (self.door.overflow, Overflow::Block),
+            Side::To => (Overflow::Block, self.door.overflow),
+        };
+        let flow = |overflow: Overflow, ledger: &Arc<Ledger>, place: usize| Flow {
+            overflow,
+            bytes_max: limits.peer_bytes_max,
+            messages_max: self
+                .door
+                .messages_max
+                .filter(|_| overflow != Overflow::Block)
+                .map(|max| max as usize),
+            ledger: ledger.clone(),
+            tap: Tap::new(ring, place),
+        };
+        [
+            flow(outward, &self.outward, places[0]),
+            flow(inward, &self.inward, places[1]),
+        ]
+    }
+}

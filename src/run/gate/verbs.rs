@@ -1,0 +1,196 @@
+//! The gate's verbs on its health socket: `ping`, `status`, `reconfigure`, `drain` and `tap`.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::model::socket::Side;
+use crate::protocol::envelope;
+use crate::protocol::zn1::{self, Reply, Request};
+use crate::roles::gate::{Config, Outer};
+use crate::run::looking::{LookError, Place};
+use crate::wire::hub::{ConnId, Passed};
+
+use super::{Gate, Pair, Passage};
+
+/// Wires that one `status` lists; the sums of their doors hold all.
+const LISTED_MAX: usize = 1_000;
+
+impl Gate {
+    /// Answers a request on the health socket.
+    pub(super) fn answer(&mut self, conn: ConnId, frames: Vec<Bytes>) {
+        let (mut envelope, body) = envelope::split(frames);
+        let reply = match Request::decode(body.clone()) {
+            Ok(request) => self.verb(request),
+            Err(fault) => Reply::malformed(&body, fault),
+        };
+        envelope.extend(reply.encode());
+        if let Err(error) = self.hub.send(conn, envelope) {
+            tracing::debug!(conn = conn.0, ?error, "an answer met nobody");
+        }
+    }
+
+    fn verb(&mut self, request: Request) -> Reply {
+        let id = request.id;
+        match request.verb.as_str() {
+            "ping" if self.unbound.is_empty() => {
+                Reply::new(zn1::OK, id, json!({"name": self.config.name}))
+            }
+            "ping" => {
+                let waits: Vec<&str> = self.unbound.iter().map(|at| self.name_of(*at)).collect();
+                Reply::failure(
+                    zn1::UNAVAILABLE,
+                    id,
+                    format_args!("the address of {} is in use", waits.join(", ")),
+                )
+            }
+            "status" => Reply::new(zn1::OK, id, self.facts()),
+            "drain" => {
+                self.is_draining = true;
+                Reply::new(zn1::OK, id, Value::Null)
+            }
+            "reconfigure" => self.reconfigure(id, request.params),
+            "tap" => {
+                self.look();
+                match self.looking.answer(&self.ring, request.params) {
+                    Ok(result) => Reply::new(zn1::OK, id, result),
+                    Err(error @ LookError::Busy) => Reply::failure(zn1::BACK_PRESSURE, id, error),
+                    Err(error) => Reply::failure(zn1::BAD_REQUEST, id, error),
+                }
+            }
+            verb => Reply::failure(zn1::NOT_BUILT, id, format_args!("no verb `{verb}` here")),
+        }
+    }
+
+    fn name_of(&self, number: usize) -> &str {
+        &self.passages[number].door.name
+    }
+
+    /// Takes a configuration that only differs in what can change while it runs.
+    fn reconfigure(&mut self, id: Bytes, params: Value) -> Reply {
+        let config = params.get("config").cloned().unwrap_or_default();
+        let next: Config = match serde_json::from_value(config) {
+            Ok(next) => next,
+            Err(fault) => return Reply::failure(zn1::BAD_REQUEST, id, fault),
+        };
+        match self.config.fixed_change(&next) {
+            Some(what) => {
+                let refused = format_args!("{what} changes only with a restart");
+                Reply::failure(zn1::CONFLICT, id, refused)
+            }
+            None => {
+                self.config = next;
+                Reply::new(zn1::OK, id, Value::Null)
+            }
+        }
+    }
+
+    /// Deals out what passed to whoever looks.
+    pub(super) fn look(&mut self) {
+        let places = &self.places;
+        let place = |number: usize| places.get(&number).cloned();
+        self.looking.turn(&self.ring, place);
+    }
+
+    /// What `status` answers: facts only.
+    fn facts(&self) -> Value {
+        let mut pairs: Vec<&Pair> = self.pairs.values().collect();
+        pairs.sort_by_key(|pair| pair.outer);
+        let doors = self.passages.iter().enumerate();
+        let doors: Vec<Value> = doors
+            .map(|(number, passage)| self.door(passage, number, &pairs))
+            .collect();
+        let listed: Vec<Value> = pairs
+            .iter()
+            .take(LISTED_MAX)
+            .map(|pair| self.wire(pair))
+            .collect();
+        json!({
+            "role": "gate",
+            "name": self.config.name,
+            "program": self.config.program,
+            "pid": std::process::id(),
+            "doors": doors,
+            "pairs": listed,
+            "listeners": self.hub.counters(),
+        })
+    }
+
+    fn door(&self, passage: &Passage, number: usize, pairs: &[&Pair]) -> Value {
+        let own: Vec<&&Pair> = pairs.iter().filter(|pair| pair.door == number).collect();
+        let (mut outward, mut inward) = (passage.outward.passed(), passage.inward.passed());
+        for pair in &own {
+            outward.add(&self.hub.passed(pair.outer).unwrap_or_default());
+            inward.add(&self.hub.passed(pair.inner).unwrap_or_default());
+        }
+        let door = &passage.door;
+        let waiting = self.dials.values().filter(|dial| dial.door == number);
+        let (peer, outer) = match &door.outer {
+            Outer::Listens { at, .. } => (None, at.iter().map(ToString::to_string).collect()),
+            Outer::Dials { at, peer, .. } => (Some(peer), vec![at.to_string()]),
+        };
+        json!({
+            "name": door.name,
+            "link": door.link,
+            "side": match door.side { Side::From => "from", Side::To => "to" },
+            "inner": door.inner,
+            "outer": outer,
+            "peer": peer,
+            "wires": own.len(),
+            "waiting": waiting.count() + passage.waiting.len(),
+            "hindrance": passage.hindrance,
+            "out": shown(&outward),
+            "in": shown(&inward),
+        })
+    }
+
+    fn wire(&self, pair: &Pair) -> Value {
+        let passage = &self.passages[pair.door];
+        let outward = self.hub.passed(pair.outer).unwrap_or_default();
+        let inward = self.hub.passed(pair.inner).unwrap_or_default();
+        json!({
+            "door": passage.door.name,
+            "link": passage.door.link,
+            "peer": pair.peer,
+            "local": pair.local,
+            "outside": self.hub.connection(pair.outer),
+            "inside": self.hub.connection(pair.inner),
+            "out": shown(&outward),
+            "in": shown(&inward),
+        })
+    }
+
+    /// The two places of a wire at which messages are seen: outwards and inwards.
+    pub(super) fn places_of(&mut self, pair: &Pair) -> [usize; 2] {
+        let passage = &self.passages[pair.door];
+        let program = self.config.program.to_string();
+        let (from, to) = match passage.door.side {
+            Side::From => (program, pair.peer.clone()),
+            Side::To => (pair.peer.clone(), program),
+        };
+        let is_outward_forward = passage.door.side == Side::From;
+        let place = |is_forward: bool| Place {
+            link: passage.door.link.to_string(),
+            from: from.clone(),
+            to: to.clone(),
+            is_forward,
+        };
+        // A connection's number is never used again, so its doubles are free too.
+        let [outward, inward] = places(pair.outer);
+        self.places.insert(outward, place(is_outward_forward));
+        self.places.insert(inward, place(!is_outward_forward));
+        [outward, inward]
+    }
+}
+
+/// The numbers of the places of a wire.
+pub(super) fn places(outer: ConnId) -> [usize; 2] {
+    let number = usize::try_from(outer.0).unwrap_or(usize::MAX / 4);
+    [number * 2, number * 2 + 1]
+}
+
+/// Sums with what they add up to.
+fn shown(passed: &Passed) -> Value {
+    let mut shown = json!(passed);
+    shown["dropped_all"] = passed.dropped_all().into();
+    shown
+}

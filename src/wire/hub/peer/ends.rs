@@ -1,0 +1,130 @@
+//! A connection as one end of a wire: what it reads is the other end's to write.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::model::socket::SocketType;
+use crate::wire::hub::forward::{Flow, LINGER, Passed};
+use crate::wire::hub::hold::Face;
+use crate::wire::hub::inbox::Received;
+
+use super::{Peer, State};
+
+impl Peer {
+    /// Writes what the kernel takes now, and what then moves up from behind it.
+    pub(super) fn flush_lane(&self, state: &mut State) -> io::Result<bool> {
+        let mut is_behind = self.flush(state)?;
+        if let Some(forward) = &self.forward {
+            while forward.advance(&mut state.session) && !is_behind {
+                is_behind = self.flush(state)?;
+            }
+        }
+        Ok(is_behind)
+    }
+
+    /// Hands what came to the other end of its wire; what that does not take stays, and is bounded
+    /// like everything that is not taken. A fault in what follows is met when it is parsed again.
+    pub(super) fn hand_on(&self) {
+        let Some(forward) = &self.forward else {
+            return;
+        };
+        while let Some(partner) = forward.partner() {
+            let mut received = self.state().session.take_all();
+            if received.is_empty() {
+                return;
+            }
+            partner.accept(&mut received);
+            let mut state = self.state();
+            if !received.is_empty() {
+                return state.session.put_back(received);
+            }
+            // There is room for what waited to be parsed.
+            if state.session.parse().is_err() {
+                return self.wake.notify_one();
+            }
+        }
+    }
+
+    /// Takes what the other end of its wire read, as much as it may.
+    fn accept(&self, received: &mut VecDeque<Received>) {
+        let forward = self.forward.as_ref().expect("both ends of a wire forward");
+        let mut state = self.state();
+        forward.take(&mut state.session, received, &|session| {
+            drop(self.write(session));
+        });
+        self.flush_soon(&mut state);
+    }
+
+    /// The connection is gone: what it read is handed on, as long as somebody may take it.
+    pub(super) async fn leave(&self, wake: &Notify) {
+        let Some(forward) = &self.forward else {
+            return;
+        };
+        let deadline = Instant::now() + LINGER;
+        loop {
+            self.hand_on();
+            if forward.stage().is_ending || !self.state().session.has_received() {
+                break;
+            }
+            // It is woken when there is room, when it is paired, and when nobody is there any more.
+            if timeout_at(deadline, wake.notified()).await.is_err() {
+                break;
+            }
+        }
+        self.part();
+    }
+
+    /// The connection is gone: its lane is counted, and the other end of its wire learns of it.
+    pub(in crate::wire::hub) fn part(&self) {
+        let Some(forward) = &self.forward else {
+            return;
+        };
+        if let Some(partner) = forward.part() {
+            partner.end_wire();
+        }
+    }
+
+    /// The other end of its wire is gone: what waits is written, then this one ends too.
+    pub(in crate::wire::hub) fn end_wire(&self) {
+        if let Some(forward) = &self.forward {
+            forward.end();
+            self.wake.notify_one();
+        }
+    }
+
+    /// Makes this one end of a wire with another, with the flow towards this one.
+    pub(in crate::wire::hub) fn pair(&self, partner: &Arc<Self>, flow: Flow) {
+        let forward = self.forward.as_ref().expect("ports of gates forward");
+        forward.pair(partner, flow);
+        self.wake.notify_one();
+    }
+
+    /// There is room for what this one holds back.
+    pub(in crate::wire::hub) fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// What passed towards this end of a wire, as long as it is one.
+    pub(in crate::wire::hub) fn passed(&self) -> Option<Passed> {
+        let state = self.state();
+        self.forward.as_ref()?.facts(&state.session)
+    }
+
+    /// What the peer showed of itself, once its handshake is done.
+    pub(in crate::wire::hub) fn face(&self) -> Option<Face> {
+        let state = self.state();
+        let session = &state.session;
+        Some(Face {
+            socket_type: SocketType::from_name(session.socket_type?.as_bytes())?,
+            identity: session.identity.clone(),
+        })
+    }
+
+    pub(in crate::wire::hub) fn local(&self) -> &str {
+        &self.wiring.local
+    }
+}

@@ -1,0 +1,201 @@
+//! What a gate needs of a hub beside listening: ports that show somebody else, connections that were
+//! met or dialled elsewhere, and pairs.
+//!
+//! A port that shows a program accepts only while there is one: who dials while it is gone waits in
+//! the kernel's backlog, which to a socket library is a peer that is not there yet.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::socket::SocketType;
+
+use super::bind::{self, ACCEPT_REST, Listener};
+use super::forward::{Flow, Passed};
+use super::guard::Security;
+use super::hold::{Face, GREETING_BYTES, Held};
+use super::opening::Side;
+use super::session::{Session, SessionConfig};
+use super::{CloseReason, ConnId, ConnectionFacts, Hub, ListenError, Origin, Port};
+
+/// Why two connections cannot be paired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PairError {
+    /// One of them is gone.
+    Gone,
+}
+
+/// Whom the connections of a port are shown.
+pub(super) struct Shown {
+    pub(super) face: Face,
+    /// Open while there is somebody to show.
+    latch: watch::Sender<bool>,
+}
+
+impl Hub {
+    /// Binds an endpoint that shows `face` to its connections; it accepts none until
+    /// [`Hub::show`], and reads none until it is paired.
+    pub fn listen_shown(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        face: Face,
+        security: Security,
+    ) -> Result<(), ListenError> {
+        let (bound, listener) = bind::bind(endpoint)?;
+        let (latch, is_open) = watch::channel(false);
+        let port = self.ports.len();
+        let accepting = self.tasks.spawn(bind::accept(
+            listener,
+            port,
+            self.arrive.clone(),
+            Some(is_open),
+        ));
+        let about = (face.socket_type, security);
+        let shown = Some(Shown { face, latch });
+        self.ports
+            .push(Port::new(name, about, (bound, accepting), shown));
+        Ok(())
+    }
+
+    /// Shows new connections of the ports of a name as `face`, or accepts none.
+    pub fn show(&mut self, name: &str, face: Option<&Face>) {
+        let ports = self.ports.iter_mut().filter(|port| &*port.name == name);
+        for shown in ports.filter_map(|port| port.shown.as_mut()) {
+            if let Some(face) = face {
+                shown.face = face.clone();
+            }
+            shown.latch.send_replace(face.is_some());
+        }
+    }
+
+    /// Binds an endpoint whose connections are met only, and told with `number` before our READY.
+    pub fn listen_held(
+        &mut self,
+        endpoint: &Endpoint,
+        number: usize,
+        tell: mpsc::Sender<(usize, Held)>,
+    ) -> Result<(), ListenError> {
+        let (bound, listener) = bind::bind(endpoint)?;
+        let holding = Holding {
+            number,
+            limits: self.limits.clone(),
+            room: Arc::new(Semaphore::new(self.limits.pending_max)),
+            tell,
+        };
+        let accepting = self.tasks.spawn(holding.run(listener));
+        // It shows nobody: who adopts what it met says whom.
+        let about = (SocketType::Pair, Security::Open);
+        self.ports
+            .push(Port::new("", about, (bound, accepting), None));
+        Ok(())
+    }
+
+    /// Takes a connection that was met and finishes its handshake as `face`.
+    pub fn adopt_held(
+        &mut self,
+        name: &str,
+        held: Held,
+        face: &Face,
+    ) -> Result<ConnId, CloseReason> {
+        let mut session = Session::new(SessionConfig {
+            socket_type: face.socket_type,
+            announce: face.identity.clone(),
+            limits: self.limits.clone(),
+            side: Side::Dialling(None),
+            is_near: held.stream.is_near(),
+        });
+        // The greeting was sent, and the peer's opening read, when it was met.
+        session.wrote(GREETING_BYTES);
+        session.receive(held.opening.freeze())?;
+        if session.take_claim().is_none() {
+            return Err(CloseReason::HandshakeTimeout);
+        }
+        session.admit()?;
+        let (stream, address) = (held.stream, held.address);
+        let whole = (session, true);
+        Ok(self.enter(name.into(), (Origin::Met, None), whole, (stream, address)))
+    }
+
+    /// What is known of one connection.
+    pub fn connection(&self, conn: ConnId) -> Option<ConnectionFacts> {
+        let entry = self.connections.get(&conn)?;
+        Some(entry.peer.facts(&entry.port))
+    }
+
+    /// `ADDRESS:PORT` of our end of a connection; empty on ipc.
+    pub fn local_of(&self, conn: ConnId) -> String {
+        let entry = self.connections.get(&conn);
+        entry.map_or_else(String::new, |entry| entry.peer.local().to_owned())
+    }
+
+    /// Ends all wires, each once what is on its way was written. Events follow.
+    pub fn end_pairs(&self) {
+        for entry in self.connections.values() {
+            entry.peer.end_wire();
+        }
+    }
+
+    /// Makes one wire of two connections: what is read on one is written on the other, and when one
+    /// ends, so does the other once it has what was on its way.
+    pub fn pair(&mut self, a: (ConnId, Flow), b: (ConnId, Flow)) -> Result<(), PairError> {
+        let peer = |conn: ConnId| {
+            let entry = self.connections.get(&conn).ok_or(PairError::Gone)?;
+            Ok(entry.peer.clone())
+        };
+        let ((a, toward_a), (b, toward_b)) = (a, b);
+        let (a, b) = (peer(a)?, peer(b)?);
+        a.pair(&b, toward_a);
+        b.pair(&a, toward_b);
+        Ok(())
+    }
+
+    /// What the peer of an open connection showed of itself.
+    pub fn face_of(&self, conn: ConnId) -> Option<Face> {
+        self.connections.get(&conn)?.peer.face()
+    }
+
+    /// What passed towards a connection that is paired.
+    pub fn passed(&self, conn: ConnId) -> Option<Passed> {
+        self.connections.get(&conn)?.peer.passed()
+    }
+}
+
+/// A port whose connections are met only.
+struct Holding {
+    number: usize,
+    limits: Arc<WireLimits>,
+    /// One permit for each connection that is being met; one more is closed at once.
+    room: Arc<Semaphore>,
+    tell: mpsc::Sender<(usize, Held)>,
+}
+
+impl Holding {
+    async fn run(self, listener: Listener) {
+        loop {
+            let (stream, address) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept; trying again");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = self.room.clone().try_acquire_owned() else {
+                tracing::warn!("too many connections without a handshake");
+                continue;
+            };
+            let (number, limits, tell) = (self.number, self.limits.clone(), self.tell.clone());
+            // It ends by itself within the deadline of a handshake.
+            tokio::spawn(async move {
+                match Held::meet(stream, address, &limits).await {
+                    Ok(held) => drop(tell.send((number, held)).await),
+                    Err(error) => tracing::debug!(%error, "not met"),
+                }
+                drop(permit);
+            });
+        }
+    }
+}
