@@ -1,11 +1,15 @@
 //! `why LINK`: each wire of a link, and why it is silent.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::network::{self, control_failure};
-use super::status::wires_table;
+use super::status::{ago, wires_table};
 use super::ui::{self, Format, FormatArgs};
 use crate::run::control::Look;
+use crate::run::status::{RefusedStatus, Status};
 
 /// Say of each wire of a link whether it is connected, and why not.
 #[derive(Debug, clap::Args)]
@@ -16,6 +20,9 @@ pub(super) struct Args {
     #[command(flatten)]
     format: FormatArgs,
 }
+
+/// Refusals that are shown; the roles remember a few more.
+const SHOWN_MAX: usize = 16;
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
@@ -35,9 +42,61 @@ impl Args {
             return Err(failure.help(format!("links with wires: {}", links.join(", "))));
         }
         match self.format.format {
-            Format::Table => ui::data(wires_table(&status)),
+            Format::Table => {
+                ui::data(wires_table(&status));
+                let lines = refusals(&status);
+                if !lines.is_empty() {
+                    ui::data("");
+                }
+                for line in lines {
+                    ui::data(line);
+                }
+            }
             format => ui::document(format, &status.wires),
         }
         Ok(Exit::Done)
     }
+}
+
+/// Who was refused at an end of these wires, last refused first, one a line.
+fn refusals(status: &Status) -> Vec<String> {
+    let ends: BTreeSet<&str> = status
+        .wires
+        .iter()
+        .flat_map(|wire| [wire.from.as_str(), wire.to.as_str()])
+        .collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let refused = status.refused.iter();
+    let mut refused: Vec<&RefusedStatus> = refused
+        .filter(|refused| ends.contains(refused.node.as_str()))
+        .collect();
+    refused.sort_by_key(|refused| std::cmp::Reverse(refused.last_ms));
+    let lines = refused.iter().take(SHOWN_MAX).map(|refused| {
+        let from = match refused.address.as_str() {
+            "" => "somebody on this machine",
+            address => address,
+        };
+        let whose = match (&refused.key, &refused.who) {
+            (Some(key), Some(who)) => format!(" with the key of {who}, {key},"),
+            (Some(key), None) => format!(" with the key {key}"),
+            (None, _) => String::new(),
+        };
+        let times = match refused.count {
+            1 => String::new(),
+            count => format!(", {count} times"),
+        };
+        let since = now.saturating_sub(Duration::from_millis(refused.last_ms));
+        format!(
+            "{} refused {from}{whose}: {}{times}, {} ago",
+            refused.node,
+            refused.reason,
+            ago(since)
+        )
+    });
+    let mut lines: Vec<String> = lines.collect();
+    if refused.len() > SHOWN_MAX {
+        lines.push(format!("and {} more", refused.len() - SHOWN_MAX));
+    }
+    lines
 }

@@ -28,6 +28,9 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// Every planned wire, in the order of the plan.
     pub wires: Vec<WireStatus>,
+    /// Who was refused by a role, as far as the role remembers; told with the wires.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub refused: Vec<RefusedStatus>,
 }
 
 /// One of our own processes.
@@ -137,6 +140,32 @@ pub struct WireStatus {
     pub dropped: serde_json::Map<String, serde_json::Value>,
     /// Why it is not connected, or how that is known.
     pub reason: Option<String>,
+}
+
+/// Peers that a role refused, those of one address with one reason together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedStatus {
+    /// The role's instance.
+    #[serde(default)]
+    pub node: String,
+    /// The port's name.
+    pub port: String,
+    /// Where they came from; empty on ipc.
+    pub address: String,
+    /// The key they showed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Whose key that is, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub who: Option<String>,
+    /// The limit they broke.
+    pub limit: String,
+    /// The reason in words, of the last of them.
+    pub reason: String,
+    /// How many there were.
+    pub count: u64,
+    /// When the last one was, in milliseconds since 1970.
+    pub last_ms: u64,
 }
 
 /// Whether a wire is there.

@@ -1,7 +1,7 @@
 //! CURVE and dialling by the hub, over sockets: what the two sides say of each other, what is kept
 //! and what is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn admission(own: &[&KeyPair], allowed: &[(&KeyPair, &str)]) -> Admission {
             .iter()
             .map(|(pair, who)| (pair.public, (*who).to_owned()))
             .collect::<BTreeMap<PublicKey, String>>(),
-        revoked: BTreeSet::new(),
+        ..Admission::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! CURVE between our wire and libzmq's, as pyzmq brings it with libsodium: who is admitted exchanges
 //! messages of every size, who is not gets none through, and each side says why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ fn admission(own: &KeyPair, allowed: &[&KeyPair]) -> Admission {
             .iter()
             .map(|pair| (pair.public, "ann".to_owned()))
             .collect::<BTreeMap<_, _>>(),
-        revoked: BTreeSet::new(),
+        ..Admission::default()
     }
 }
 

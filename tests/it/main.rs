@@ -21,6 +21,7 @@ mod mesh_change;
 mod plan;
 mod protocol_doc;
 mod readme;
+mod refused;
 mod replica;
 mod send;
 mod support;

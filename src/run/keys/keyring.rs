@@ -28,7 +28,8 @@ impl From<Ring> for Admission {
         Self {
             own: ring.pairs,
             allowed: ring.allow,
-            revoked: ring.revoked.into_keys().collect(),
+            revoked: ring.revoked.keys().copied().collect(),
+            known: ring.known.into_iter().chain(ring.revoked).collect(),
         }
     }
 }

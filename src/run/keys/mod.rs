@@ -46,6 +46,8 @@ const PUBLIC: &str = "key";
 const SECRET: &str = "key_secret";
 /// The file of additional clients.
 const ALLOWED: &str = "allowed";
+/// Names of strangers that a listener remembers, to say whom it refused.
+const KNOWN_MAX: usize = 1_024;
 /// The file of keys that are good for nothing any more.
 const REVOKED: &str = "revoked";
 
@@ -64,6 +66,8 @@ pub struct Ring {
     pub allow: BTreeMap<PublicKey, String>,
     /// Keys that are revoked, and whose they were.
     pub revoked: BTreeMap<PublicKey, String>,
+    /// Whose the other keys of the directory are; they admit nobody.
+    pub known: BTreeMap<PublicKey, String>,
     /// Instances that should be admitted and whose public keys are not here.
     pub missing: BTreeSet<InstanceName>,
     /// When the next of these keys is no longer good.
@@ -194,7 +198,25 @@ impl KeyDir {
             let admitted = ring.allow.remove(&gone.key);
             ring.revoked.insert(gone.key, admitted.unwrap_or(gone.who));
         }
+        ring.known = self.strangers(&ring, now);
         Ok(ring)
+    }
+
+    /// Whose the keys are that a ring does not admit. A file that cannot be read is nobody's.
+    fn strangers(&self, ring: &Ring, now: SystemTime) -> BTreeMap<PublicKey, String> {
+        let admitted: BTreeSet<&String> = ring.allow.values().collect();
+        let names = self.names().unwrap_or_default().into_iter();
+        let mut known = BTreeMap::new();
+        for name in names
+            .filter(|name| !admitted.contains(name))
+            .take(KNOWN_MAX)
+        {
+            if let Ok(certificate) = self.certificate(&name) {
+                let keys = certificate.publics(now).into_iter();
+                known.extend(keys.map(|key| (key, name.clone())));
+            }
+        }
+        known
     }
 
     fn admit(&self, is: &Admitted, now: SystemTime, ring: &mut Ring) -> Result<(), KeyDirError> {

@@ -452,6 +452,7 @@ impl Node {
             "peers": peers,
             "connections": self.hub.connections(),
             "listeners": self.hub.counters(),
+            "refused": self.hub.refusals(),
         })
     }
 }

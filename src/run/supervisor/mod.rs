@@ -10,7 +10,7 @@
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again, compared |
-//! | `serving`, `report`, `wires` | the control socket, and what `status` says |
+//! | `serving`, `report`, `wires`, `refused` | the control socket, and what `status` says |
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
 //!
 //! Shutdown order: the control socket, then the connection to the keeper. Children are not its own
@@ -25,6 +25,7 @@ mod member;
 mod network;
 mod prober;
 mod recovery;
+mod refused;
 mod report;
 mod samples;
 mod serving;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::acting::Supervisor;
 use super::member::{Member, Wish};
-use super::wires;
+use super::{refused, wires};
 use crate::lifecycle::{End, Phase};
 use crate::model::endpoint::Endpoint;
 use crate::model::layout::Layout;
@@ -85,6 +85,7 @@ impl Supervisor {
                 },
                 nodes,
                 wires: Vec::new(),
+                refused: Vec::new(),
             },
             wires: plan.wires.clone(),
             layout: self.layout.clone(),
@@ -195,6 +196,7 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
             look_around(&layout, node);
         }
         if look.wires {
+            status.refused = refused::of(&status.nodes, &facts);
             status.wires = wires::observe(&layout, &wires, &status.nodes, &facts);
         }
         status

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::refused::{self, Heard};
 use super::report::Facts;
 use crate::model::endpoint::Endpoint;
 use crate::model::layout::Layout;
@@ -146,8 +147,24 @@ fn judge(
         }
     }
     if let Some(state) = dial_state(wire, facts) {
-        return dialled(wire, state);
+        return dialled(wire, state, facts);
     }
+    match refused::heard(wire, listener(wire), facts) {
+        Some(Heard::Admitted) => connected(None),
+        Some(Heard::Refused(words)) => down(words),
+        Some(Heard::Absent) => match by_kernel(wire, sight, expected) {
+            Found {
+                state: WireState::Connected,
+                ..
+            } => down("connected, and not admitted yet"),
+            found => found,
+        },
+        None => by_kernel(wire, sight, expected),
+    }
+}
+
+/// What the kernel knows of a wire whose ends say nothing of it.
+fn by_kernel(wire: &Wire, sight: &Sight, expected: usize) -> Found {
     match &wire.endpoint {
         Endpoint::Tcp { .. } => over_tcp(wire, sight),
         Endpoint::Ipc { path } => match sight.listening_unix.get(path) {
@@ -179,11 +196,26 @@ fn dial_state<'a>(wire: &Wire, facts: &'a Facts) -> Option<&'a str> {
     peer["state"].as_str()
 }
 
-fn dialled(wire: &Wire, state: &str) -> Found {
+fn dialled(wire: &Wire, state: &str, facts: &Facts) -> Found {
+    let (listener, dialler) = (listener(wire), &wire.dialler);
     match state {
         "connected" => connected(None),
         "never-dialled" => down("never dialled"),
         "nobody-listens" => down(format!("nobody listens on {}", wire.endpoint)),
+        "not-zmtp" => down(format!(
+            "who listens on {} does not speak ZMTP",
+            wire.endpoint
+        )),
+        "speaks-null" => down(format!("{listener} speaks NULL, not CURVE")),
+        "speaks-curve" => down(format!("{listener} speaks CURVE, not NULL")),
+        "wrong-server-key" => down(format!(
+            "wrong server key: {listener} has another key than {dialler} expects"
+        )),
+        "no-key" => down(format!("the key of {listener} is not here, or is revoked")),
+        "key-refused" => down(
+            refused::why(wire, listener, facts)
+                .unwrap_or_else(|| format!("{listener} does not admit the key of {dialler}")),
+        ),
         other => down(other.replace('-', " ")),
     }
 }
@@ -271,14 +303,15 @@ fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
 }
 
 /// The connection of a wire as its listening role counts it: our diallers call themselves
-/// `NAME#PID.N`.
+/// `NAME#PID.N`, and under CURVE everybody is told by the key.
 fn connection<'a>(wire: &Wire, facts: &'a Facts) -> Option<&'a Value> {
     let connections = facts.get(listener(wire))?.get("connections")?.as_array()?;
     let prefix = format!("{}#", wire.dialler);
     let is_its = |connection: &&Value| {
-        connection["identity"]
-            .as_str()
-            .is_some_and(|identity| identity.starts_with(&prefix))
+        connection["who"] == wire.dialler.as_str()
+            || connection["identity"]
+                .as_str()
+                .is_some_and(|identity| identity.starts_with(&prefix))
     };
     connections.iter().rfind(is_its)
 }

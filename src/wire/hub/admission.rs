@@ -56,6 +56,7 @@ impl Hub {
                 port: &self.ports[port].name,
                 address: who.address,
                 key: None,
+                who: None,
                 limit,
                 detail: None,
             });
@@ -237,10 +238,12 @@ impl Hub {
             CloseReason::Limit(_) | CloseReason::HandshakeTimeout => (entry.peer.key(), None),
             other => (entry.peer.key(), Some(other.to_string())),
         };
+        let who = entry.guard.as_ref().zip(key.as_ref());
         self.refusals.add(&Refused {
             port: &entry.port,
             address: entry.peer.ip(),
             key,
+            who: who.and_then(|(guard, key)| guard.owner(key)),
             limit,
             detail,
         });

@@ -33,6 +33,8 @@ pub struct Admission {
     pub allowed: BTreeMap<PublicKey, String>,
     /// Keys that were taken back: refused with a reason of their own, whatever `allowed` says.
     pub revoked: BTreeSet<PublicKey>,
+    /// Whose other keys are, so that a refusal can say it; it admits nobody.
+    pub known: BTreeMap<PublicKey, String>,
 }
 
 /// Why a key is not admitted.
@@ -77,6 +79,13 @@ impl Guard {
             .clone()
     }
 
+    /// Whose key this is, admitted or not, as far as that is known.
+    pub fn owner(&self, key: &PublicKey) -> Option<String> {
+        let admission = self.admission();
+        let owner = admission.allowed.get(key);
+        owner.or_else(|| admission.known.get(key)).cloned()
+    }
+
     /// Whose key this is, if it is admitted.
     pub fn judge(&self, key: &PublicKey) -> Result<String, KeyRefusal> {
         let admission = self.admission();
@@ -100,6 +109,7 @@ mod tests {
             own: vec![curve::generate()],
             allowed: BTreeMap::from([(ann.public, "ann".into()), (bob.public, "bob".into())]),
             revoked: BTreeSet::from([bob.public]),
+            ..Admission::default()
         });
         assert_eq!(guard.judge(&ann.public), Ok("ann".into()));
         assert_eq!(guard.judge(&bob.public), Err(KeyRefusal::Revoked));

@@ -31,7 +31,7 @@ fn guard(own: &[&KeyPair], allowed: &[&KeyPair]) -> Arc<Guard> {
     Arc::new(Guard::new(Admission {
         own: own.iter().copied().cloned().collect(),
         allowed: allowed.iter().map(named).collect(),
-        revoked: BTreeSet::new(),
+        ..Admission::default()
     }))
 }
 
@@ -150,6 +150,7 @@ fn a_key_that_is_not_admitted_is_told_apart_and_named() {
         own: vec![server.clone()],
         allowed: BTreeMap::from([(key, "ann".into())]),
         revoked: BTreeSet::from([key]),
+        ..Admission::default()
     });
     let ends = carry(&mut listening(&listed), &mut dialling(&client, &server), 64);
     let refusal = KeyRefusal::Revoked;

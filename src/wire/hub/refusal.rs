@@ -143,6 +143,9 @@ pub struct Refusal {
     /// The key they showed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Whose key that is, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
     /// The limit they broke.
     pub limit: Limit,
     /// The reason in words, of the last of them.
@@ -158,6 +161,7 @@ pub(super) struct Refused<'a> {
     pub(super) port: &'a str,
     pub(super) address: Option<IpAddr>,
     pub(super) key: Option<PublicKey>,
+    pub(super) who: Option<String>,
     pub(super) limit: Limit,
     /// What is to be said beyond the limit's own words.
     pub(super) detail: Option<String>,
@@ -199,12 +203,14 @@ impl Refusals {
             refused.address.map(|ip| ip.to_string()).unwrap_or_default(),
             refused.key.map(|key| key.to_string()),
         );
+        let reason = words(refused);
         let found = self.list.iter_mut().position(|noted| {
             let known = &noted.refusal;
             known.limit == refused.limit
                 && known.address == address
                 && known.port == refused.port
                 && known.key == key
+                && known.reason == reason
         });
         let index = found.unwrap_or_else(|| {
             self.make_room();
@@ -213,8 +219,9 @@ impl Refusals {
                     port: refused.port.to_owned(),
                     address,
                     key,
+                    who: None,
                     limit: refused.limit,
-                    reason: String::new(),
+                    reason,
                     count: 0,
                     last_ms: 0,
                 },
@@ -227,7 +234,7 @@ impl Refusals {
         noted.heard = now;
         noted.refusal.count += 1;
         noted.refusal.last_ms = now_ms();
-        noted.refusal.reason = words(refused);
+        noted.refusal.who.clone_from(&refused.who);
         if found.is_none() || now.duration_since(noted.said) >= SAID_AGAIN {
             noted.said = now;
             self.say(index, now);
@@ -267,6 +274,7 @@ impl Refusals {
         tracing::warn!(
             port = refusal.port,
             key = refusal.key,
+            who = refusal.who,
             count = refusal.count,
             "refused {from}: {}",
             refusal.reason
@@ -301,6 +309,7 @@ mod tests {
             port: "main",
             address: Some(IpAddr::from(address)),
             key: None,
+            who: None,
             limit,
             detail: None,
         }
