@@ -15,6 +15,7 @@ use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{Diagnostic, has_errors};
 use crate::manifest::peers::{self, Member};
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
 use crate::model::security::{Admitted, Guarded, OPERATOR};
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
@@ -300,6 +301,7 @@ pub(super) fn replica(
     name: &str,
 ) -> Result<replica::Config, Failure> {
     let mut guarded = None;
+    let mut limits = Box::new(WireLimits::default());
     let all = match read(&env.0, &manifest_file::find(None, global, &env.0)?)? {
         Written::Peers(members) => members
             .into_iter()
@@ -310,6 +312,9 @@ pub(super) fn replica(
                 .instance(name)
                 .and_then(first_door)
                 .and_then(|it| it.guarded);
+            if let Some(config) = replica_of(&plan, name) {
+                limits = config.limits.clone();
+            }
             mesh_of(&plan, name)
         }
     };
@@ -327,14 +332,22 @@ pub(super) fn replica(
         health: Endpoint::ipc("/nonexistent"),
         broadcast_ms: BROADCAST_MS,
         guarded,
+        limits,
     })
+}
+
+/// What a replica of a plan is told, where it is one that is started here.
+fn replica_of<'a>(plan: &'a Plan, name: &str) -> Option<&'a replica::Config> {
+    let planned = plan.instance(name).and_then(|i| i.process.as_ref());
+    match planned.map(|process| &process.exec) {
+        Some(Exec::Role(roles::Config::Replica(config))) => Some(config),
+        _ => None,
+    }
 }
 
 /// A replica of a plan and the members it knows, by their TCP addresses.
 fn mesh_of(plan: &Plan, name: &str) -> Vec<(String, Endpoint)> {
-    let planned = plan.instance(name).and_then(|i| i.process.as_ref());
-    let Some(Exec::Role(roles::Config::Replica(config))) = planned.map(|process| &process.exec)
-    else {
+    let Some(config) = replica_of(plan, name) else {
         return Vec::new();
     };
     let known = config.peers.iter().map(|(peer, _)| peer.as_str());

@@ -90,6 +90,8 @@ pub const WRONG_TRANSPORT: &str = "ZN0407";
 pub const TOO_LARGE_TOPOLOGY: &str = "ZN0408";
 /// One endpoint is asked for and there are several.
 pub const SEVERAL_ENDPOINTS: &str = "ZN0409";
+/// Limits of listening sockets where no socket of ours listens.
+pub const LIMITS_NOTHING: &str = "ZN0410";
 /// A port given away twice.
 pub const PORT_CLASH: &str = "ZN0501";
 /// No port is left.
@@ -306,6 +308,11 @@ pub const CODES: &[Code] = &[
         code: SEVERAL_ENDPOINTS,
         title: "several endpoints where one is asked for",
         text: "`${link.X.endpoint}` is for a socket with one endpoint. `${link.X.endpoints}` gives all of them,\nseparated by spaces.",
+    },
+    Code {
+        code: LIMITS_NOTHING,
+        title: "limits of nothing",
+        text: "`message`, `parts`, `topic`, `metadata`, `connections`, `subscriptions`, `pending`, `handshake`,\n`pings` and `peer_bytes` limit the listening sockets of zmqnet's own roles. A program opens its\nsockets itself: `gate: true` on a link puts a socket of ours before it. In `defaults` they are for\nthe nodes that have such sockets.",
     },
     Code {
         code: PORT_CLASH,

@@ -210,33 +210,62 @@ pub struct LimitsDecl {
     /// Processes of the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub processes: Option<u64>,
-    /// Bytes of one message.
+    /// Bytes of one message, all its parts together; a peer that sends more is disconnected.
+    /// Default: `64MiB` from this machine or under CURVE, else `4MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Size>,
-    /// Parts of one message.
+    /// Parts of one message, the envelope's too. Default: `64`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 1_000_000))]
     pub parts: Option<u32>,
-    /// Bytes of one topic.
+    /// Bytes of one topic that a peer subscribes to. Default: `1KiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<Size>,
-    /// Bytes of a peer's handshake metadata.
+    /// Bytes of what a peer tells of itself in its handshake. Default: `4KiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Size>,
-    /// Connections of one listener.
+    /// Connections of one listener; one more is refused. Default: `10000`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: Option<u32>,
-    /// Subscriptions of one connection.
+    /// Topics that one connection may be subscribed to. Default: `10000`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000_000))]
     pub subscriptions: Option<u32>,
-    /// Connections whose handshake is not done.
+    /// Connections of one listener whose handshake is not done; with more, the oldest of them is
+    /// closed. Default: `1024`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub pending: Option<u32>,
-    /// How long a handshake may take.
+    /// How long a handshake may take. Default: `5s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handshake: Option<Duration>,
-    /// Bytes waiting for one peer.
+    /// How often a peer may send heartbeats, and commands that mean nothing here. Default: `100/1s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pings: Option<Rate>,
+    /// Bytes that wait for one peer to read them; further messages to it are dropped and counted.
+    /// What waits from a peer is bounded by itself, at 1 MiB and one message. Default: `64MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_bytes: Option<Size>,
+}
+
+impl LimitsDecl {
+    /// The keys that are about listening sockets and not about the process, and whether each is
+    /// written.
+    pub fn of_listeners(&self) -> [(&'static str, bool); 10] {
+        [
+            ("message", self.message.is_some()),
+            ("parts", self.parts.is_some()),
+            ("topic", self.topic.is_some()),
+            ("metadata", self.metadata.is_some()),
+            ("connections", self.connections.is_some()),
+            ("subscriptions", self.subscriptions.is_some()),
+            ("pending", self.pending.is_some()),
+            ("handshake", self.handshake.is_some()),
+            ("pings", self.pings.is_some()),
+            ("peer_bytes", self.peer_bytes.is_some()),
+        ]
+    }
 }
 
 /// How a changed node is replaced.

@@ -57,6 +57,13 @@ pub struct WireLimits {
     pub peer_bytes_max: usize,
 }
 
+impl WireLimits {
+    /// Whether nothing was set, so that a plan need not say it.
+    pub fn is_built_in(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Default for WireLimits {
     fn default() -> Self {
         Self {

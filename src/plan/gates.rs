@@ -111,6 +111,7 @@ fn process(topology: &Topology, gate: &Gate) -> Process {
             .iter()
             .map(|door| door_config(topology, gate, door))
             .collect(),
+        limits: Box::new(node.policies.wire.clone()),
         keys: topology.needs_key(program).then(|| topology.keys_dir()),
         health: health.clone(),
     };

@@ -219,6 +219,7 @@ impl Maker<'_> {
             peers,
             health: self.topology.layout.health(instance.name.as_str()),
             broadcast_ms: BROADCAST_MS,
+            limits: Box::new(node.policies.wire.clone()),
         }
     }
 

@@ -67,6 +67,7 @@ fn named(names: &[&InstanceName]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::limits::WireLimits;
     use crate::roles::replica;
 
     fn config(peers: &[&str]) -> Config {
@@ -78,6 +79,7 @@ mod tests {
             health: Endpoint::ipc("/none"),
             broadcast_ms: 1_000,
             guarded: None,
+            limits: Box::new(WireLimits::default()),
         })
     }
 

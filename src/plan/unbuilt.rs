@@ -34,7 +34,6 @@ const NODE_KEYS: &[NodeKey] = &[
             .as_ref()
             .is_some_and(|update| update.reload.is_some())
     }),
-    ("limits.message", |node| has_socket_limits(node)),
 ];
 
 const LINK_KEYS: &[LinkKey] = &[
@@ -52,20 +51,6 @@ const LINK_KEYS: &[LinkKey] = &[
 /// A gate has queues of its own where messages may be dropped; elsewhere it has the sockets' own.
 fn is_gated_pubsub(link: &Link) -> bool {
     link.decl.gate == Some(true) && link.decl.pattern == Pattern::Pubsub
-}
-
-fn has_socket_limits(node: &NodeDecl) -> bool {
-    node.limits.as_ref().is_some_and(|limits| {
-        limits.message.is_some()
-            || limits.parts.is_some()
-            || limits.topic.is_some()
-            || limits.metadata.is_some()
-            || limits.connections.is_some()
-            || limits.subscriptions.is_some()
-            || limits.pending.is_some()
-            || limits.handshake.is_some()
-            || limits.peer_bytes.is_some()
-    })
 }
 
 /// Everything that is asked for and not built.

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
 use crate::model::name::{InstanceName, LinkName};
 use crate::model::policy::Overflow;
 use crate::model::security::{Admitted, Guarded};
@@ -28,6 +29,8 @@ pub struct Config {
     pub program: InstanceName,
     /// What it lets through.
     pub doors: Vec<Door>,
+    /// What those outside may do, and the bytes that may wait for each connection and direction.
+    pub limits: Box<WireLimits>,
     /// The directory of its program's key, absolute, where anything is encrypted.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub keys: Option<PathBuf>,
@@ -92,6 +95,7 @@ impl Config {
             name,
             program,
             doors,
+            limits,
             keys,
             health,
         } = self;
@@ -99,6 +103,7 @@ impl Config {
             ("its name", *name != next.name),
             ("its program", *program != next.program),
             ("what it lets through", !are_same(doors, &next.doors)),
+            ("its limits", *limits != next.limits),
             ("the key directory", *keys != next.keys),
             ("its health socket", *health != next.health),
         ];

@@ -32,6 +32,7 @@ use crate::manifest::node::{AfterCondition, EnvDecl, NodeDecl};
 use crate::manifest::peers::Member;
 use crate::manifest::topology::{Ordered, TopologyDecl};
 use crate::model::layout::Layout;
+use crate::model::limits::WireLimits;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
 use crate::model::socket::{Mode, Pattern, Side, SocketType};
@@ -154,6 +155,8 @@ pub struct Policies {
     pub logs: Logs,
     /// Limits of their processes.
     pub limits: ProcessLimits,
+    /// Limits of their listening sockets, where those are ours.
+    pub wire: WireLimits,
 }
 
 /// A node that must be in a condition first.

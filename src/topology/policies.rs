@@ -4,10 +4,11 @@ use crate::manifest::policy::{
     Defaults, LimitsDecl, LogLevel, LogsDecl, ProbeDecl, ProbeTimings, RestartBlock, RestartDecl,
     SignalName, StopDecl,
 };
+use crate::model::limits::WireLimits;
 use crate::model::policy::{
     LogTarget, Logs, Probe, ProbeHow, ProcessLimits, Restart, RestartWhen, Stop,
 };
-use crate::model::quantity::{Duration, PortRange};
+use crate::model::quantity::{Duration, PortRange, Size};
 
 use super::Policies;
 use crate::manifest::node::NodeDecl;
@@ -38,6 +39,10 @@ pub(super) fn of(node: &NodeDecl, defaults: &Defaults) -> Policies {
             defaults.logs.as_ref().unwrap_or(&LogsDecl::default()),
         ),
         limits: limits(
+            node.limits.as_ref().unwrap_or(&LimitsDecl::default()),
+            defaults.limits.as_ref().unwrap_or(&LimitsDecl::default()),
+        ),
+        wire: wire(
             node.limits.as_ref().unwrap_or(&LimitsDecl::default()),
             defaults.limits.as_ref().unwrap_or(&LimitsDecl::default()),
         ),
@@ -128,6 +133,45 @@ fn limits(own: &LimitsDecl, default: &LimitsDecl) -> ProcessLimits {
     }
 }
 
+/// The limits of a node's listening sockets.
+fn wire(own: &LimitsDecl, default: &LimitsDecl) -> WireLimits {
+    let built_in = WireLimits::default();
+    let bytes = |own: Option<Size>, default: Option<Size>, built_in: usize| {
+        let size = own.or(default).map(|size| size.0);
+        size.map_or(built_in, |size| usize::try_from(size).unwrap_or(usize::MAX))
+    };
+    let count = |own: Option<u32>, default: Option<u32>, built_in: usize| {
+        let count = own.or(default);
+        count.map_or(built_in, |count| {
+            usize::try_from(count).unwrap_or(usize::MAX)
+        })
+    };
+    let message = |built_in| bytes(own.message, default.message, built_in);
+    let pings = own.pings.or(default.pings);
+    WireLimits {
+        handshake_ms: ms(own.handshake, default.handshake, built_in.handshake_ms),
+        pending_max: count(own.pending, default.pending, built_in.pending_max),
+        connections_max: count(
+            own.connections,
+            default.connections,
+            built_in.connections_max,
+        ),
+        message_bytes_max: message(built_in.message_bytes_max),
+        message_far_bytes_max: message(built_in.message_far_bytes_max),
+        parts_max: count(own.parts, default.parts, built_in.parts_max),
+        metadata_bytes_max: bytes(own.metadata, default.metadata, built_in.metadata_bytes_max),
+        topic_bytes_max: bytes(own.topic, default.topic, built_in.topic_bytes_max),
+        subscriptions_max: count(
+            own.subscriptions,
+            default.subscriptions,
+            built_in.subscriptions_max,
+        ),
+        pings_max: pings.map_or(built_in.pings_max, |rate| rate.count),
+        pings_period_ms: pings.map_or(built_in.pings_period_ms, |rate| rate.period.as_millis()),
+        peer_bytes_max: bytes(own.peer_bytes, default.peer_bytes, built_in.peer_bytes_max),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +207,25 @@ mod tests {
         assert_eq!(policies.restart.limit_count, 5);
         assert_eq!(policies.stop.grace_ms, 5_000);
         assert_eq!(policies.logs.size_bytes, 10 << 20);
+        assert_eq!(policies.wire, WireLimits::default());
+    }
+
+    #[test]
+    fn limits_of_listeners_are_inherited_key_by_key() {
+        let policies = of_texts(
+            "{limits: {message: 1KiB, pings: 3/2s}}",
+            "{limits: {message: 9KiB, parts: 7, handshake: 1s, files: 100}}",
+        );
+        let expected = WireLimits {
+            message_bytes_max: 1024,
+            message_far_bytes_max: 1024,
+            parts_max: 7,
+            handshake_ms: 1_000,
+            pings_max: 3,
+            pings_period_ms: 2_000,
+            ..WireLimits::default()
+        };
+        assert_eq!(policies.wire, expected);
+        assert_eq!(policies.limits.files, Some(100));
     }
 }

@@ -65,6 +65,7 @@ impl Config {
             health,
             broadcast_ms,
             guarded,
+            limits,
         } = self;
         // Who is admitted may change; whether anybody is asked, and with which key, may not.
         let lock = |guarded: &Option<Guarded>| {
@@ -75,6 +76,7 @@ impl Config {
             ("its name", *name != next.name),
             ("where it listens", *listen != next.listen),
             ("its encryption", lock(guarded) != lock(&next.guarded)),
+            ("its limits", *limits != next.limits),
             ("its health socket", *health != next.health),
             (
                 "how long a broadcast waits",

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
 use crate::model::name::InstanceName;
 use crate::model::security::Guarded;
 use crate::protocol::envelope;
@@ -49,6 +50,9 @@ pub struct Config {
     /// and are told by their keys.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub guarded: Option<Guarded>,
+    /// What its peers may do, but for those on the health socket.
+    #[serde(skip_serializing_if = "WireLimits::is_built_in", default)]
+    pub limits: Box<WireLimits>,
 }
 
 /// Which of its sockets a message came in by.

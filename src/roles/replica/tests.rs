@@ -19,6 +19,7 @@ fn machine(peers: &[&str]) -> Machine {
         health: Endpoint::ipc("/none"),
         broadcast_ms: 1_000,
         guarded: None,
+        limits: Box::new(WireLimits::default()),
     })
 }
 

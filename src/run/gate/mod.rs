@@ -34,7 +34,7 @@ use crate::wire::hub::{
 };
 
 use super::looking::{Looking, Place};
-use super::node::NodeError;
+use super::node::{NodeError, raise_files};
 use lookout::Lookout;
 
 /// The port name of the health socket.
@@ -140,10 +140,12 @@ struct Gate {
 
 impl Gate {
     fn new(config: &Config) -> Result<Self, NodeError> {
-        let limits = WireLimits::default();
-        let mut hub = Hub::new(limits.clone(), format!("ZN1:{}", config.name));
+        raise_files();
+        let limits = WireLimits::clone(&config.limits);
+        let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
             .map_err(NodeError::Listen)?;
+        hub.limit(limits.clone());
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let (meet, met) = mpsc::channel(NEWS_MAX);
         let passage = |door: &Door| Passage {

@@ -8,23 +8,31 @@ use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::gate::{Config, Outer};
 use crate::run::looking::{LookError, Place};
+use crate::run::node::conns;
 use crate::wire::hub::{ConnId, Passed};
 
 use super::{Gate, Pair, Passage};
 
 /// Wires that one `status` lists; the sums of their doors hold all.
-const LISTED_MAX: usize = 1_000;
+const LISTED_MAX: usize = 500;
 
 impl Gate {
     /// Answers a request on the health socket.
     pub(super) fn answer(&mut self, conn: ConnId, frames: Vec<Bytes>) {
+        if let Some(answer) = conns::serve(&mut self.hub, &frames) {
+            return self.reply(conn, answer);
+        }
         let (mut envelope, body) = envelope::split(frames);
         let reply = match Request::decode(body.clone()) {
             Ok(request) => self.verb(request),
             Err(fault) => Reply::malformed(&body, fault),
         };
         envelope.extend(reply.encode());
-        if let Err(error) = self.hub.send(conn, envelope) {
+        self.reply(conn, envelope);
+    }
+
+    fn reply(&self, conn: ConnId, frames: Vec<Bytes>) {
+        if let Err(error) = self.hub.send(conn, frames) {
             tracing::debug!(conn = conn.0, ?error, "an answer met nobody");
         }
     }
@@ -104,15 +112,17 @@ impl Gate {
             .take(LISTED_MAX)
             .map(|pair| self.wire(pair))
             .collect();
-        json!({
+        let mut facts = json!({
             "role": "gate",
             "name": self.config.name,
             "program": self.config.program,
             "pid": std::process::id(),
             "doors": doors,
             "pairs": listed,
-            "listeners": self.hub.counters(),
-        })
+        });
+        let told = facts.as_object_mut().expect("made in the line above");
+        told.extend(conns::facts(&self.hub, &self.limits));
+        facts
     }
 
     fn door(&self, passage: &Passage, number: usize, pairs: &[&Pair]) -> Value {
@@ -152,8 +162,8 @@ impl Gate {
             "link": passage.door.link,
             "peer": pair.peer,
             "local": pair.local,
-            "outside": self.hub.connection(pair.outer),
-            "inside": self.hub.connection(pair.inner),
+            "outside": pair.outer,
+            "inside": pair.inner,
             "out": shown(&outward),
             "in": shown(&inward),
         })

@@ -5,6 +5,7 @@
 //! of its uptime: stop listening, answer what was begun, write what is queued, end with code 0.
 
 mod bouncer;
+pub mod conns;
 mod rekeying;
 mod talk;
 
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -156,6 +158,7 @@ struct Node {
     hub: Hub,
     /// Its keys, where its socket is encrypted.
     keyring: Option<Keyring>,
+    limits: WireLimits,
     /// The other members, by their numbers.
     peers: BTreeMap<usize, PeerFacts>,
     /// What the tasks of the peers tell by, and where it is heard.
@@ -169,6 +172,7 @@ struct Node {
 
 impl Node {
     fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
+        raise_files();
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         if !options.is_alone {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
@@ -176,6 +180,7 @@ impl Node {
         }
         let keyring = config.guarded.as_ref().map(Keyring::open);
         let keyring = keyring.transpose().map_err(NodeError::Keys)?;
+        hub.limit(WireLimits::clone(&config.limits));
         for endpoint in &config.listen {
             let security = keyring.as_ref().map_or(Security::Open, Keyring::security);
             hub.listen("main", endpoint, SocketType::Router, security)
@@ -189,6 +194,7 @@ impl Node {
             machine: Machine::new(config),
             hub,
             keyring,
+            limits: WireLimits::clone(&config.limits),
             peers: BTreeMap::new(),
             tell,
             news,
@@ -286,6 +292,11 @@ impl Node {
                     HEALTH => Door::Health,
                     _ => Door::Public,
                 };
+                if door == Door::Health
+                    && let Some(answer) = conns::serve(&mut self.hub, &frames)
+                {
+                    return self.send(conn.0, answer);
+                }
                 self.step(Event::Request {
                     caller: conn.0,
                     door,
@@ -444,16 +455,29 @@ impl Node {
                 })
             })
             .collect();
-        json!({
+        let mut facts = json!({
             "role": "replica",
             "name": self.name,
             "pid": std::process::id(),
             "facts": self.machine.counters(),
             "peers": peers,
-            "connections": self.hub.connections(),
-            "listeners": self.hub.counters(),
-            "refused": self.hub.refusals(),
-        })
+        });
+        let told = facts.as_object_mut().expect("made in the line above");
+        told.extend(conns::facts(&self.hub, &self.limits));
+        facts
+    }
+}
+
+/// A descriptor for each connection that may be there: as many as the hard limit gives. What is
+/// short of them makes room by closing who has not finished its handshake.
+pub fn raise_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(errno) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%errno, "cannot raise the limit of open files");
     }
 }
 

@@ -12,6 +12,7 @@ mod here;
 mod hosts;
 mod instance_names;
 mod ipc_path;
+mod limits;
 mod listen;
 mod no_time;
 mod port_clash;
@@ -50,6 +51,7 @@ pub const CHECKS: &[Check] = &[
     shared_sockets::check,
     probe::check,
     no_time::check,
+    limits::check,
     hosts::check,
     port_clash::check,
     port_range::check,

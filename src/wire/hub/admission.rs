@@ -46,7 +46,7 @@ impl Hub {
         };
         let refused = if self.bans.meets(&who) {
             Some(Limit::Banned)
-        } else if self.ports[port].count >= self.limits.connections_max {
+        } else if self.ports[port].count >= self.ports[port].limits.connections_max {
             Some(Limit::Connections)
         } else {
             None
@@ -70,7 +70,7 @@ impl Hub {
         let config = SessionConfig {
             socket_type,
             announce,
-            limits: self.limits.clone(),
+            limits: own.limits.clone(),
             side: Side::Listening(own.security.clone()),
             is_near: stream.is_near(),
         };
@@ -150,7 +150,7 @@ impl Hub {
             own.pending
                 .retain(|conn| connections.get(conn).is_some_and(|it| !it.is_open));
         }
-        while self.ports[port].pending_count >= self.limits.pending_max {
+        while self.ports[port].pending_count >= self.ports[port].limits.pending_max {
             let Some(oldest) = self.ports[port].pending.pop_front() else {
                 break;
             };

@@ -101,6 +101,7 @@ enum Origin {
 
 struct Port {
     name: Arc<str>,
+    limits: Arc<WireLimits>,
     socket_type: SocketType,
     security: Security,
     bound: Bound,
@@ -116,13 +117,14 @@ struct Port {
 
 impl Port {
     fn new(
-        name: &str,
+        (name, limits): (&str, Arc<WireLimits>),
         (socket_type, security): (SocketType, Security),
         (bound, accepting): (Bound, AbortHandle),
         shown: Option<Shown>,
     ) -> Self {
         Self {
             name: name.into(),
+            limits,
             socket_type,
             security,
             bound,
@@ -219,6 +221,11 @@ impl Hub {
         }
     }
 
+    /// Sets the limits of what listens and dials from now on.
+    pub fn limit(&mut self, limits: WireLimits) {
+        self.limits = Arc::new(limits);
+    }
+
     /// Binds an endpoint. Events of its connections carry `name`; several ports may share one.
     /// Must be called inside a tokio runtime.
     pub fn listen(
@@ -234,7 +241,7 @@ impl Hub {
             .tasks
             .spawn(bind::accept(listener, port, self.arrive.clone(), None));
         self.ports.push(Port::new(
-            name,
+            (name, self.limits.clone()),
             (socket_type, security),
             (bound, accepting),
             None,

@@ -53,10 +53,11 @@ impl Hub {
             self.arrive.clone(),
             Some(is_open),
         ));
+        let named = (name, self.limits.clone());
         let about = (face.socket_type, security);
         let shown = Some(Shown { face, latch });
         self.ports
-            .push(Port::new(name, about, (bound, accepting), shown));
+            .push(Port::new(named, about, (bound, accepting), shown));
         Ok(())
     }
 
@@ -87,9 +88,10 @@ impl Hub {
         };
         let accepting = self.tasks.spawn(holding.run(listener));
         // It shows nobody: who adopts what it met says whom.
+        let named = ("", self.limits.clone());
         let about = (SocketType::Pair, Security::Open);
         self.ports
-            .push(Port::new("", about, (bound, accepting), None));
+            .push(Port::new(named, about, (bound, accepting), None));
         Ok(())
     }
 
