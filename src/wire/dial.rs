@@ -377,6 +377,7 @@ impl From<&CloseReason> for DialError {
             | CloseReason::Key { .. }
             | CloseReason::Protocol(_)
             | CloseReason::Limit(_)
+            | CloseReason::Vanished
             | CloseReason::Kicked => Self::Refused,
         }
     }

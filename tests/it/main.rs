@@ -16,6 +16,7 @@ mod encrypted;
 mod keeper;
 mod keys;
 mod kill;
+mod liveness;
 mod logs;
 mod mesh_change;
 mod plan;

@@ -123,6 +123,7 @@ impl Hub {
             address,
             local: stream.local(),
             ip: stream.ip(),
+            ends: stream.ends(),
             tell: self.tell.clone(),
             forwards,
         };
@@ -271,7 +272,8 @@ fn limit_of(reason: &CloseReason) -> Option<Limit> {
         | CloseReason::OtherEnd
         | CloseReason::Io(_)
         | CloseReason::Kicked
-        | CloseReason::KeyRefused => None,
+        | CloseReason::KeyRefused
+        | CloseReason::Vanished => None,
         CloseReason::HandshakeTimeout => Some(Limit::Handshake),
         CloseReason::Mechanism { .. } | CloseReason::WrongServerKey | CloseReason::Key { .. } => {
             Some(Limit::Key)

@@ -114,6 +114,8 @@ pub enum CloseReason {
     Protocol(Violation),
     /// The peer broke a limit, or claimed what it may not.
     Limit(Limit),
+    /// The peer's machine does not acknowledge any more.
+    Vanished,
     /// The owner of the hub had enough of it.
     Kicked,
     /// The other end of its wire is gone, or its queue was full and that ends it.
@@ -134,6 +136,7 @@ impl fmt::Display for CloseReason {
             Self::Key { refusal, .. } => refusal.fmt(f),
             Self::Protocol(violation) => violation.fmt(f),
             Self::Limit(limit) => f.write_str(limit.words()),
+            Self::Vanished => f.write_str("its machine does not answer"),
             Self::Kicked => f.write_str("it was kicked"),
             Self::OtherEnd => f.write_str("the other end of its wire is gone"),
             Self::Io(kind) => kind.fmt(f),

@@ -48,6 +48,9 @@ pub struct ConnectionFacts {
     pub subscriptions: usize,
     /// Messages dropped, by reason.
     pub dropped: Drops,
+    /// How long the peer has taken nothing of what waits for it, or has left a heartbeat unanswered,
+    /// in milliseconds; 0 where it owes nothing.
+    pub stalled_ms: u64,
     /// When it was accepted, in milliseconds since 1970.
     pub since_ms: u64,
 }

@@ -9,7 +9,7 @@ mod ends;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ use crate::model::key::PublicKey;
 use crate::model::limits::WireLimits;
 
 use super::forward::{Forward, LINGER};
+use super::heart::{Heart, Next};
 use super::inbox::Received;
 use super::refusal::Limit;
 use super::session::{Claim, Session};
@@ -54,6 +55,8 @@ pub(super) struct Wiring {
     pub(super) ip: Option<IpAddr>,
     /// It is one end of a wire, and what it reads is for the other end.
     pub(super) forwards: bool,
+    /// Both ends of a tcp connection.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     pub(super) tell: mpsc::UnboundedSender<ConnId>,
 }
 
@@ -75,6 +78,7 @@ pub(super) struct Peer {
     since: SystemTime,
     handshake: Duration,
     writing: Writing,
+    heart: Heart,
     /// Wakes the task: something is to be written, or there is room for what was read.
     wake: Notify,
     state: Mutex<State>,
@@ -137,12 +141,13 @@ impl Peer {
             since: Instant::now(),
             before: 0,
         };
-        let forwards = wiring.forwards;
+        let (forwards, ends) = (wiring.forwards, wiring.ends);
         let peer = Self {
             wiring,
             since: SystemTime::now(),
             handshake: Duration::from_millis(limits.handshake_ms),
             writing,
+            heart: Heart::new(ends),
             wake: Notify::new(),
             state: Mutex::new(State {
                 session,
@@ -196,6 +201,7 @@ impl Peer {
             is_paused: state.is_paused,
             subscriptions: session.subscriptions(),
             dropped: session.dropped,
+            stalled_ms: self.heart.stalled_ms(),
             since_ms: u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -297,8 +303,16 @@ impl Peer {
             drop(slices);
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => session.wrote(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Ok(written) => {
+                    session.wrote(written);
+                    if self.heart.wrote() {
+                        self.wake.notify_one();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.heart.blocked();
+                    return Ok(true);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -310,6 +324,9 @@ impl Peer {
     fn progress(&self, bytes: Option<Bytes>) -> Result<(), CloseReason> {
         let mut state = self.state();
         let state = &mut *state;
+        if bytes.is_some() {
+            self.heart.heard();
+        }
         let parsed = match bytes {
             Some(bytes) => state.session.receive(bytes),
             None => state.session.parse(),
@@ -354,6 +371,22 @@ impl Peer {
         }
     }
 
+    /// What the peer's silence asks for now. Gives when to look again; never where nothing is owed.
+    fn beat(&self) -> Result<Option<Instant>, CloseReason> {
+        let mut state = self.state();
+        let minor = state.session.zmtp_minor.unwrap_or_default();
+        loop {
+            match self.heart.beat(minor, state.session.is_behind())? {
+                Next::Ping => {
+                    state.session.ping();
+                    self.flush_soon(&mut state);
+                }
+                Next::At(until) => return Ok(Some(until)),
+                Next::Rest => return Ok(None),
+            }
+        }
+    }
+
     fn end(&self, reason: CloseReason) {
         let mut state = self.state();
         state.ended = Some(state.session.ended(reason));
@@ -387,6 +420,8 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
     let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
     let mut is_ending = false;
     tokio::pin!(timer);
+    // When the timer is to look at a silence, if it is.
+    let mut beat = None;
     loop {
         let wants = peer.wants();
         if wants.is_over {
@@ -395,6 +430,9 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
         if wants.is_ending && !is_ending {
             is_ending = true;
             timer.as_mut().reset(Instant::now() + LINGER);
+        } else if wants.is_ready && !is_ending && beat.is_none() {
+            beat = peer.beat()?;
+            timer.as_mut().reset(beat.unwrap_or(deadline));
         }
         let mut bytes = None;
         tokio::select! {
@@ -412,15 +450,17 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
             }
             // Cancel safe: a permit that is not taken stays.
             () = peer.wake.notified() => {}
-            () = &mut timer, if !wants.is_ready || is_ending => {
+            () = &mut timer, if beat.is_some() || !wants.is_ready || is_ending => {
                 if is_ending {
                     return Err(CloseReason::OtherEnd);
                 }
-                if Instant::now() >= deadline {
-                    return Err(CloseReason::HandshakeTimeout);
+                if beat.take().is_none() {
+                    if Instant::now() >= deadline {
+                        return Err(CloseReason::HandshakeTimeout);
+                    }
+                    peer.release()?;
+                    timer.as_mut().reset(deadline);
                 }
-                peer.release()?;
-                timer.as_mut().reset(deadline);
             }
         }
         let progress = peer.progress(bytes);

@@ -348,6 +348,17 @@ impl Session {
         sent.map_err(|_| SendError::Closed)
     }
 
+    /// Asks a peer that speaks ZMTP 3.1 for a sign of life.
+    pub(super) fn ping(&mut self) {
+        let ping = Command::Ping {
+            ttl_deciseconds: 0,
+            context: Bytes::new(),
+        };
+        // It fails where the connection is not open; then its end is on its way.
+        drop(self.engine.send_command(&ping));
+        self.collect();
+    }
+
     /// Moves what the engine wants to be written to what will be, but for a READY that waits.
     fn collect(&mut self) {
         let waits = self.holds_ready && matches!(self.phase, Phase::Handshake | Phase::Claiming);

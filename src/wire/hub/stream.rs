@@ -1,7 +1,7 @@
 //! A connected stream of either kind, and its two halves.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -102,6 +102,14 @@ impl Stream {
                 ip.is_loopback() || own == Some(ip)
             }),
             Self::Unix(_) => true,
+        }
+    }
+
+    /// Both ends of a tcp connection, ours first.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Self::Tcp(stream) => Some((stream.local_addr().ok()?, stream.peer_addr().ok()?)),
+            Self::Unix(_) => None,
         }
     }
 
