@@ -152,7 +152,7 @@ fn who_is_admitted_is_exactly_who_stands_on_the_other_side() {
     let other = &plan.instance("other").unwrap().sockets[0];
     let keys: Vec<bool> = other.servers.iter().map(|it| it.is.key.is_some()).collect();
     assert_eq!(keys, [true, false, false]);
-    assert!(plan.instances.iter().all(Instance::needs_key));
+    assert!(plan.instances.iter().all(|it| !it.keys_used().is_empty()));
     assert!(env(&plan, "worker-0", "ZMQNET_KEYS").ends_with("worker-0.keys.json"));
     let worker = &plan.instance("worker-0").unwrap();
     let ProbeHow::Request { secured, .. } = &worker.process.as_ref().unwrap().probe.how else {
@@ -170,7 +170,7 @@ fn nothing_is_guarded_where_nothing_is_encrypted() {
         "{zmqnet: 1, nodes: {quorum: {kind: replica, replicas: [alpha, bravo]}, p: {command: [./p]}}, links: {votes: {pattern: mesh, among: quorum}, calls: {pattern: request, from: p, to: quorum}}}",
     );
     assert_eq!(plan.keys, None);
-    assert!(!plan.instances.iter().any(Instance::needs_key));
+    assert!(plan.instances.iter().all(|it| it.keys_used().is_empty()));
     assert_eq!(env(&plan, "p", "ZMQNET_KEYS"), "(unset)");
     assert!(!serde_json::to_string(&plan).unwrap().contains("guarded"));
 }

@@ -15,7 +15,7 @@ pub mod order;
 pub mod told;
 pub mod unbuilt;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,9 +24,9 @@ use crate::model::endpoint::Endpoint;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 pub use crate::model::policy::{Condition, Run};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
-use crate::model::security::{Guarded, Server};
+use crate::model::security::{Admitted, Guarded, Server};
 use crate::model::socket::{Mode, Pattern, SocketType};
-use crate::roles::{Kind, ROLES};
+use crate::roles::{self, Kind, ROLES, gate};
 
 /// The version of the Plan's own format.
 pub const PLAN_VERSION: u32 = 1;
@@ -105,14 +105,49 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Whether it has an encrypted socket, so that it needs a key.
-    pub fn needs_key(&self) -> bool {
-        let mut ports = self.ports.iter();
-        ports.any(|port| port.guarded.is_some())
-            || self
-                .sockets
-                .iter()
-                .any(|socket| socket.guarded.is_some() || !socket.servers.is_empty())
+    /// Whose keys it uses: its own where a socket of it is encrypted, its program's where it is a
+    /// gate.
+    pub fn keys_used(&self) -> BTreeSet<&InstanceName> {
+        let ports = self.ports.iter().flat_map(|port| &port.guarded);
+        let mut used: BTreeSet<&InstanceName> = ports.map(|guarded| &guarded.name).collect();
+        let is_secured = |it: &Socket| it.guarded.is_some() || !it.servers.is_empty();
+        if self.sockets.iter().any(is_secured) {
+            used.insert(&self.name);
+        }
+        if let Some(gate) = self.gate() {
+            let is_secured = |door: &gate::Door| match &door.outer {
+                gate::Outer::Listens { guarded, .. } => guarded.is_some(),
+                gate::Outer::Dials { server, .. } => server.is_some(),
+            };
+            if gate.doors.iter().any(is_secured) {
+                used.insert(&gate.program);
+            }
+        }
+        used
+    }
+
+    /// Whom it meets under CURVE: those it admits and those it dials.
+    pub fn met(&self) -> Vec<&Admitted> {
+        let ports = self.ports.iter().flat_map(|port| &port.guarded);
+        let servers = self.sockets.iter().flat_map(|socket| &socket.servers);
+        let mut met: Vec<&Admitted> = ports.flat_map(|guarded| &guarded.allow).collect();
+        met.extend(servers.map(|server| &server.is));
+        for door in self.gate().iter().flat_map(|gate| &gate.doors) {
+            match &door.outer {
+                gate::Outer::Listens { guarded, .. } => {
+                    met.extend(guarded.iter().flat_map(|guarded| &guarded.allow));
+                }
+                gate::Outer::Dials { server, .. } => met.extend(server),
+            }
+        }
+        met
+    }
+
+    fn gate(&self) -> Option<&gate::Config> {
+        match &self.process.as_ref()?.exec {
+            Exec::Role(roles::Config::Gate(config)) => Some(config),
+            Exec::Role(roles::Config::Replica(_)) | Exec::Program { .. } => None,
+        }
     }
 }
 

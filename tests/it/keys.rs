@@ -248,4 +248,16 @@ fn a_key_that_is_missing_on_another_host_is_named_with_where_to_copy_it_from() {
         !world.path("keys/far.key_secret").exists(),
         "made by its own host"
     );
+    let refused = world.run(&["apply"]);
+    assert_eq!(refused.code, 1);
+    let words = "a public key of another host is missing: `keys/far.key`";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
+    assert_eq!(world.ok(&["ls"]).stdout, "", "nothing was started");
+    // What zeus made comes over, its public half alone.
+    world.ok(&["keys", "new", "--keys", "zeus", "far"]);
+    fs::copy(world.path("zeus/far.key"), world.path("keys/far.key")).unwrap();
+    world.ok(&["apply"]);
+    let args = ["send", "-n", "near", "-o", "json", "hello"];
+    let sent = world.run(&args).json();
+    assert_eq!(sent["delivered"], 1, "{sent}");
 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod attack;
+mod capture;
 mod check;
 mod cli;
 mod curve;

@@ -11,6 +11,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::status::trimmed;
 use crate::cli::ui::{self, Format, FormatArgs};
 use crate::model::key::PublicKey;
+use crate::model::name::InstanceName;
 use crate::model::security::OPERATOR;
 use crate::plan::Plan;
 use crate::run::keys::{KeyDirError, Revoked};
@@ -80,9 +81,10 @@ fn rows(dir: &KeyDir, plan: Option<&Plan>) -> Result<Vec<Row>, Failure> {
     let revoked = dir.revoked().map_err(failure)?;
     let mut left: BTreeSet<String> = dir.names().map_err(failure)?;
     let mut rows = Vec::new();
+    let used = used(plan);
     for instance in plan.iter().flat_map(|plan| &plan.instances) {
         let name = instance.name.as_str();
-        if !left.remove(name) && !instance.needs_key() {
+        if !left.remove(name) && !used.contains(&instance.name) {
             continue;
         }
         let may_dial = dials(plan, name);
@@ -118,6 +120,16 @@ fn rows(dir: &KeyDir, plan: Option<&Plan>) -> Result<Vec<Row>, Failure> {
     }
     mark(&mut rows, revoked);
     Ok(rows)
+}
+
+/// Whose keys the plan uses, on whatever host.
+fn used(plan: Option<&Plan>) -> BTreeSet<InstanceName> {
+    let instances = plan.iter().flat_map(|plan| &plan.instances);
+    let names = instances.flat_map(|instance| {
+        let met = instance.met().into_iter().map(|admitted| &admitted.who);
+        instance.keys_used().into_iter().chain(met)
+    });
+    names.cloned().collect()
 }
 
 impl Row {
@@ -164,13 +176,7 @@ fn dials(plan: Option<&Plan>, name: &str) -> Vec<MayDial> {
 
 /// The key of an instance that is written in the manifest.
 fn written(plan: &Plan, name: &str) -> Option<PublicKey> {
-    let admitted = plan.instances.iter().flat_map(|instance| {
-        let ports = instance.ports.iter().flat_map(|port| &port.guarded);
-        let servers = instance.sockets.iter().flat_map(|socket| &socket.servers);
-        ports
-            .flat_map(|guarded| &guarded.allow)
-            .chain(servers.map(|server| &server.is))
-    });
+    let admitted = plan.instances.iter().flat_map(|instance| instance.met());
     let mut own = admitted.filter(|admitted| admitted.who.as_str() == name);
     own.find_map(|admitted| admitted.key)
 }

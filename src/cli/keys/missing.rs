@@ -1,7 +1,7 @@
 //! The keys that a plan needs on this host: `apply` makes those of what it starts and names those
 //! that must come from elsewhere; `plan` and `check` only say what is missing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{failure, shown};
@@ -77,12 +77,14 @@ pub(in crate::cli) fn words(topology: &Topology, plan: &Plan) -> Vec<String> {
     words
 }
 
-/// Whose pairs this host must have: what it starts and is encrypted, and the operator's.
+/// Whose pairs this host must have: of what it starts and is encrypted, and the operator's.
 fn own(plan: &Plan) -> Vec<&str> {
     let started = plan.instances.iter().filter(|it| it.process.is_some());
-    let mut names: Vec<&str> = started
-        .filter(|instance| instance.needs_key())
-        .map(|instance| instance.name.as_str())
+    let mut known = BTreeSet::new();
+    let used = started.flat_map(Instance::keys_used);
+    let mut names: Vec<&str> = used
+        .filter(|name| known.insert(*name))
+        .map(InstanceName::as_str)
         .collect();
     if !names.is_empty() {
         names.push(OPERATOR);
@@ -92,15 +94,13 @@ fn own(plan: &Plan) -> Vec<&str> {
 
 /// Whose public keys are used here and are not here.
 fn away(dir: &KeyDir, plan: &Plan) -> Result<Vec<InstanceName>, KeyDirError> {
-    let mut wanted: BTreeMap<&InstanceName, bool> = BTreeMap::new();
-    for instance in plan.instances.iter().filter(|it| it.process.is_some()) {
-        for name in met(instance) {
-            wanted.entry(name).or_insert(true);
-        }
-    }
+    let started = plan.instances.iter().filter(|it| it.process.is_some());
+    let met = started.flat_map(Instance::met);
+    let unwritten = met.filter(|admitted| admitted.key.is_none());
+    let wanted: BTreeSet<&InstanceName> = unwritten.map(|admitted| &admitted.who).collect();
     let own = own(plan);
     let mut missing = Vec::new();
-    for name in wanted.into_keys() {
+    for name in wanted {
         if own.contains(&name.as_str()) || name.as_str() == OPERATOR {
             continue;
         }
@@ -111,17 +111,6 @@ fn away(dir: &KeyDir, plan: &Plan) -> Result<Vec<InstanceName>, KeyDirError> {
         }
     }
     Ok(missing)
-}
-
-/// Those whose keys are not written and whom an instance meets.
-fn met(instance: &Instance) -> impl Iterator<Item = &InstanceName> {
-    let ports = instance.ports.iter().flat_map(|port| &port.guarded);
-    let servers = instance.sockets.iter().flat_map(|socket| &socket.servers);
-    ports
-        .flat_map(|guarded| &guarded.allow)
-        .chain(servers.map(|server| &server.is))
-        .filter(|admitted| admitted.key.is_none())
-        .map(|admitted| &admitted.who)
 }
 
 fn must_come(topology: &Topology, path: &Path, missing: &[InstanceName]) -> Failure {

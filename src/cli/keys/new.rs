@@ -5,7 +5,8 @@ use crate::cli::Global;
 use crate::cli::exit::Exit;
 use crate::cli::ui;
 use crate::model::security::OPERATOR;
-use crate::plan::Plan;
+use crate::plan::{Instance, Plan};
+use crate::roles::Kind;
 use crate::run::keys::{KeyDirError, Made};
 
 /// Make the keys of instances; without names, of all that this host starts and of zmqnet's own
@@ -70,6 +71,8 @@ fn started_here(place: &Place) -> Result<Vec<String>, Failure> {
 
 /// The instances that this host starts.
 fn names_here(plan: &Plan) -> Vec<String> {
-    let started = plan.instances.iter().filter(|it| it.process.is_some());
+    // A gate uses the key of its program.
+    let is_own = |it: &&Instance| it.process.is_some() && it.kind != Kind::Gate;
+    let started = plan.instances.iter().filter(is_own);
     started.map(|instance| instance.name.to_string()).collect()
 }
