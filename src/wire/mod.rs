@@ -15,6 +15,8 @@ mod link;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod mutation_tests;
+#[cfg(test)]
 mod secured_tests;
 #[cfg(test)]
 mod tests;

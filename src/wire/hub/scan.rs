@@ -11,7 +11,7 @@ const GREETING_BYTES: usize = 64;
 /// An incomplete frame of fewer bytes than this waits for more, so that a peer that sends bytes one
 /// by one costs a byte each and not a piece of memory each.
 const PIECE_BYTES_MIN: usize = 4 * 1024;
-/// Frames handed on at a time; what they become is looked at before the next ones.
+/// Frames handed on at a time, commands or others; what they become is looked at before the next.
 const STEP_FRAMES_MAX: usize = 256;
 /// What CURVE puts around a frame: the command's name, a nonce, an authenticator and the flags.
 const BOX_BYTES: usize = 8 + 8 + 16 + 1;
@@ -139,6 +139,11 @@ impl Scan {
             let Some(header) = header(&bytes[step.take..]) else {
                 return false;
             };
+            let is_command = header.flags & COMMAND != 0;
+            if step.frames > 0 && is_command != (step.commands > 0) {
+                // The engine keeps messages and commands apart; their order is kept here.
+                return false;
+            }
             step.fault = self.fault(&header);
             if step.fault.is_some() {
                 return false;
@@ -372,10 +377,26 @@ mod tests {
     #[test]
     fn a_step_is_a_bounded_number_of_frames_and_counts_commands() {
         let mut scan = open(rules());
-        let bytes = [frame(COMMAND, 7), frame(0, 0)].concat().repeat(1_000);
+        let bytes = [frame(COMMAND, 7).repeat(1_000), frame(0, 0)].concat();
         let step = scan.step(&bytes);
-        assert_eq!(step.commands as usize, STEP_FRAMES_MAX / 2);
-        assert_eq!(step.take, STEP_FRAMES_MAX / 2 * 11);
+        assert_eq!(step.commands as usize, STEP_FRAMES_MAX);
+        assert_eq!(step.take, STEP_FRAMES_MAX * 9);
+    }
+
+    #[test]
+    fn commands_and_messages_are_handed_on_apart_so_that_their_order_stays() {
+        let mut scan = open(rules());
+        let frames = [frame(0, 1), frame(0, 2), frame(COMMAND, 7), frame(0, 3)];
+        let bytes = frames.concat();
+        let mut at = 0;
+        let takes: Vec<(usize, u32)> = (0..3)
+            .map(|_| {
+                let step = scan.step(&bytes[at..]);
+                at += step.take;
+                (step.take, step.commands)
+            })
+            .collect();
+        assert_eq!(takes, [(7, 0), (9, 1), (5, 0)]);
     }
 
     #[test]
