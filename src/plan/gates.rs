@@ -153,7 +153,11 @@ fn door_config(topology: &Topology, gate: &Gate, door: &Door) -> gate::Door {
     };
     gate::Door {
         name: door.port.clone(),
-        link: link.name.clone(),
+        links: door
+            .legs
+            .iter()
+            .map(|leg| topology.links[topology.legs[*leg].link].name.clone())
+            .collect(),
         pattern: leg.pattern,
         side: door.side,
         socket: sockets::type_of(topology, leg_index, door.side, node),

@@ -43,8 +43,8 @@ pub struct Config {
 pub struct Door {
     /// What its ports are called: the link's or socket's name, with the peer's where it is dialled.
     pub name: String,
-    /// The link; the first of several that share the socket.
-    pub link: LinkName,
+    /// The links; one, unless several share a socket that listens.
+    pub links: Vec<LinkName>,
     /// The link's pattern.
     pub pattern: Pattern,
     /// Where in the link the program stands.

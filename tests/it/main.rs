@@ -14,6 +14,7 @@ mod curve;
 mod down;
 mod editor;
 mod encrypted;
+mod gate;
 mod keeper;
 mod keys;
 mod kill;

@@ -96,6 +96,8 @@ struct Pair {
     outer: ConnId,
     /// Who is on the other side, as far as it is known: an instance, else an address.
     peer: String,
+    /// The address of the other end outside, where it has one.
+    address: String,
     /// The gate's end of the connection outside.
     local: String,
 }
@@ -439,8 +441,9 @@ impl Gate {
             peer: match (&passage.door.outer, facts.who) {
                 (Outer::Dials { peer, .. }, _) => peer.to_string(),
                 (Outer::Listens { .. }, Some(who)) => who,
-                (Outer::Listens { .. }, None) => facts.peer_address,
+                (Outer::Listens { .. }, None) => facts.peer_address.clone(),
             },
+            address: facts.peer_address,
             local: self.hub.local_of(outer),
         };
         let places = self.places_of(&pair);

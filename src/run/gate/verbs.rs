@@ -140,7 +140,7 @@ impl Gate {
         };
         json!({
             "name": door.name,
-            "link": door.link,
+            "links": door.links,
             "side": match door.side { Side::From => "from", Side::To => "to" },
             "inner": door.inner,
             "outer": outer,
@@ -159,8 +159,9 @@ impl Gate {
         let inward = self.hub.passed(pair.inner).unwrap_or_default();
         json!({
             "door": passage.door.name,
-            "link": passage.door.link,
+            "link": passage.door.links.first(),
             "peer": pair.peer,
+            "address": pair.address,
             "local": pair.local,
             "outside": pair.outer,
             "inside": pair.inner,
@@ -172,6 +173,8 @@ impl Gate {
     /// The two places of a wire at which messages are seen: outwards and inwards.
     pub(super) fn places_of(&mut self, pair: &Pair) -> [usize; 2] {
         let passage = &self.passages[pair.door];
+        let link = passage.door.links.first().map(ToString::to_string);
+        let link = link.unwrap_or_default();
         let program = self.config.program.to_string();
         let (from, to) = match passage.door.side {
             Side::From => (program, pair.peer.clone()),
@@ -179,7 +182,7 @@ impl Gate {
         };
         let is_outward_forward = passage.door.side == Side::From;
         let place = |is_forward: bool| Place {
-            link: passage.door.link.to_string(),
+            link: link.clone(),
             from: from.clone(),
             to: to.clone(),
             is_forward,

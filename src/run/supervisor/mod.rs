@@ -10,7 +10,7 @@
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again, compared |
-//! | `serving`, `report`, `wires`, `refused` | the control socket, and what `status` says |
+//! | `serving`, `report`, `wires`, `gated`, `refused` | the control socket, and what `status` says |
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
 //!
 //! Shutdown order: the control socket, then the connection to the keeper. Children are not its own
@@ -18,6 +18,7 @@
 
 mod acting;
 mod applying;
+mod gated;
 mod keeping;
 mod keys;
 mod listening;

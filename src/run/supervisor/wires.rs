@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::gated::{self, Counts};
 use super::refused::{self, Heard};
 use super::report::Facts;
 use crate::model::endpoint::Endpoint;
@@ -137,7 +138,9 @@ fn judge(
     sight: &Sight,
     expected: usize,
 ) -> Found {
-    for name in [listener(wire), &wire.dialler] {
+    let gates = [&wire.from_gate, &wire.to_gate];
+    let ends = [listener(wire), &wire.dialler];
+    for name in ends.into_iter().chain(gates.into_iter().flatten()) {
         match nodes.get(name.as_str()) {
             Some(node) if node.pid.is_none() && node.kind != "external" => {
                 return down(not_running(node));
@@ -145,6 +148,9 @@ fn judge(
             Some(_) => {}
             None => return down(format!("{name} is not in the plan")),
         }
+    }
+    if let Some(judged) = gated::judge(wire, facts) {
+        return judged.map_or_else(down, |()| connected(None));
     }
     if let Some(state) = dial_state(wire, facts) {
         return dialled(wire, state, facts);
@@ -274,6 +280,25 @@ fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
 }
 
 fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
+    let counts = gated::counts(wire, facts).unwrap_or_else(|| counts(wire, facts));
+    WireStatus {
+        link: wire.link.to_string(),
+        from: wire.from.to_string(),
+        to: wire.to.to_string(),
+        pattern: wire.pattern.to_string(),
+        endpoint: wire.endpoint.to_string(),
+        state: found.state,
+        mechanism: wire.mechanism.clone(),
+        messages: counts.messages,
+        bytes: counts.bytes,
+        queued: counts.queued,
+        dropped: counts.dropped,
+        reason: found.reason,
+    }
+}
+
+/// What the listening role counts of a wire.
+fn counts(wire: &Wire, facts: &Facts) -> Counts {
     let connection = connection(wire, facts);
     let count = |key: &str| connection?.get(key)?.as_u64();
     let in_out = |a: &str, b: &str| {
@@ -286,19 +311,11 @@ fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
         Some(Value::Object(dropped)) => dropped.clone(),
         _ => Map::new(),
     };
-    WireStatus {
-        link: wire.link.to_string(),
-        from: wire.from.to_string(),
-        to: wire.to.to_string(),
-        pattern: wire.pattern.to_string(),
-        endpoint: wire.endpoint.to_string(),
-        state: found.state,
-        mechanism: wire.mechanism.clone(),
+    Counts {
         messages: in_out("messages_in", "messages_out"),
         bytes: in_out("bytes_in", "bytes_out"),
         queued: count("queued_bytes"),
         dropped,
-        reason: found.reason,
     }
 }
 

@@ -24,6 +24,26 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
             .help("rename one of them"),
         );
     }
+    gates(topology, &known, found);
+}
+
+/// A gate is named after its program.
+fn gates(topology: &Topology, known: &HashMap<&str, &Instance>, found: &mut Vec<Diagnostic>) {
+    for gate in &topology.gates {
+        let program = &topology.instances[gate.instance];
+        let Some(first) = known.get(gate.name.as_str()) else {
+            continue;
+        };
+        found.push(
+            Diagnostic::error(
+                codes::NAME_CLASH,
+                format!("`{}` is the name of a gate", gate.name),
+            )
+            .mark(place(first), "this instance has it too")
+            .mark(place(program), "the gate beside this one has it")
+            .help("rename one of them, or leave out `gate: true`"),
+        );
+    }
 }
 
 fn place(instance: &Instance) -> At {

@@ -1,9 +1,11 @@
 //! Every socket has a port number.
 
 use crate::diagnostics::{Diagnostic, codes};
+use crate::topology::gates::{Door, Gate};
 use crate::topology::{Instance, Topology, Why};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    gates(topology, found);
     for (index, node) in topology.nodes.iter().enumerate() {
         let is_without = |instance: &&Instance| {
             let mut numbers = instance.numbers.iter();
@@ -41,5 +43,24 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         } else {
             fault.at_key(node.at.clone(), "this node needs more")
         });
+    }
+}
+
+/// Between a gate and its program are ports too.
+fn gates(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    let is_without = |gate: &&Gate| gate.doors.iter().any(Door::is_without_number);
+    if let Some(gate) = topology.gates.iter().find(is_without) {
+        let instance = &topology.instances[gate.instance];
+        let node = &topology.nodes[instance.node];
+        let range = topology.ports_of(instance.node);
+        let message = format!("no port of {range} is left for `{}`", gate.name);
+        found.push(
+            Diagnostic::error(codes::PORTS_EXHAUSTED, message)
+                .at_key(
+                    node.at.clone(),
+                    "its gate needs one for each endpoint it is given",
+                )
+                .help("write a wider range as `defaults: {ports: 7000..7999}`"),
+        );
     }
 }

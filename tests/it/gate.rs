@@ -1,0 +1,496 @@
+//! Gates: programs of pyzmq behind them talk as they do without, their wires are observed like ours,
+//! a stalled subscriber costs only itself, and `tap` shows what passes without changing it.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::support::{Ran, World, ports, python, wait_for};
+
+/// Writes scripts and a manifest whose nodes are `NAME: script`, and applies it.
+struct Network {
+    world: World,
+    file: PathBuf,
+}
+
+impl Network {
+    #[track_caller]
+    fn up(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
+        let net = Self::written(count, nodes, links, scripts);
+        net.apply();
+        net
+    }
+
+    fn written(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
+        let world = World::new();
+        for (name, body) in scripts {
+            let text = format!("import os, sys, time, zmq\nctx = zmq.Context()\n{HELP}\n{body}\n");
+            world.write(&format!("{name}.py"), &text);
+        }
+        let first = ports(count);
+        let last = first + count - 1;
+        let text = format!(
+            "zmqnet: 1\nname: gated\ndefaults: {{ports: {first}..{last}, restart: {{when: always, backoff: 50ms..200ms, limit: 50/1m}}}}\nnodes:\n{nodes}\nlinks:\n{links}\n"
+        );
+        let text = text.replace("PYTHON", &python().display().to_string());
+        let file = world.write("net.yaml", &text);
+        Self { world, file }
+    }
+
+    #[track_caller]
+    fn apply(&self) {
+        self.world.ok(&["apply", &self.file.display().to_string()]);
+    }
+
+    fn logs(&self, instance: &str) -> String {
+        self.world.run(&["logs", instance]).stdout
+    }
+
+    /// Waits until an instance has said something.
+    #[track_caller]
+    fn says(&self, instance: &str, line: &str) -> String {
+        wait_for(&format!("{instance} says {line:?}"), || {
+            let logs = self.logs(instance);
+            logs.contains(line).then_some(logs)
+        })
+    }
+
+    fn status(&self) -> Value {
+        self.world.ok(&["status", "--wires", "-o", "json"]).json()
+    }
+
+    fn wire(&self, link: &str, from: &str, to: &str) -> Value {
+        let status = self.status();
+        let wires = status["wires"].as_array().unwrap();
+        let is_it =
+            |wire: &&Value| wire["link"] == link && wire["from"] == from && wire["to"] == to;
+        wires.iter().find(is_it).unwrap().clone()
+    }
+
+    fn pid(&self, name: &str) -> u64 {
+        let status = self.status();
+        let nodes = status["nodes"].as_array().unwrap();
+        let node = nodes.iter().find(|node| node["name"] == name).unwrap();
+        node["pid"].as_u64().unwrap_or(0)
+    }
+
+    fn kill(&self, name: &str) {
+        let pid = self.pid(name).to_string();
+        assert!(
+            self.world
+                .command("kill")
+                .args(["-9", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+}
+
+/// What the scripts share: sockets by the name of their link, and saying things at once.
+const HELP: &str = r#"
+def sock(kind, link, **options):
+    s = ctx.socket(kind)
+    for key, value in options.items():
+        s.setsockopt(getattr(zmq, key), value)
+    for at in os.environ["ZMQNET_%s_ENDPOINT" % link].split():
+        s.bind(at) if os.environ["ZMQNET_%s_MODE" % link] == "bind" else s.connect(at)
+    return s
+def say(*words):
+    print(*words, flush=True)
+NAME = os.environ["ZMQNET_NAME"]
+"#;
+
+const ECHO: &str = r#"
+s = sock(zmq.REP, "ASK")
+say("pid", os.getpid())
+while True:
+    s.send_multipart(s.recv_multipart())
+"#;
+
+#[test]
+fn requests_of_every_shape_come_back_unchanged() {
+    let asker = r#"
+s = sock(zmq.REQ, "ASK", RCVTIMEO=20000)
+big = os.urandom(1 << 20)
+for parts in [[b"x"], [b""], [b"a", b"", b"c"], [b"", b""], [big], [b"head", big, b""], [b"y"] * 60]:
+    s.send_multipart(parts)
+    assert s.recv_multipart() == parts, len(parts)
+for n in range(500):
+    s.send(b"%d" % n)
+    assert s.recv() == b"%d" % n
+say("all came back")
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        20,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, asker.py]}",
+        "  ask: {pattern: request, from: asker, to: echo, gate: true}",
+        &[("echo", ECHO), ("asker", asker)],
+    );
+    net.says("asker", "all came back");
+    let wire = net.wire("ask", "asker", "echo");
+    assert_eq!(wire["state"], "connected", "{wire}");
+    assert_eq!(wire["messages"], json!({"in": 507, "out": 507}), "{wire}");
+    assert!(wire["bytes"]["in"].as_u64() > Some(2 << 20), "{wire}");
+    assert_eq!(wire["queued"], 0);
+    assert!(
+        wire["dropped"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|n| n == 0),
+        "{wire}"
+    );
+    let why = net.world.ok(&["why", "ask"]).stdout;
+    assert!(why.contains("connected"), "{why}");
+}
+
+#[test]
+fn a_router_tells_its_clients_apart_by_the_identities_they_chose() {
+    let router = r#"
+s = sock(zmq.ROUTER, "ASK")
+seen = {}
+while True:
+    frames = s.recv_multipart()
+    s.send_multipart([frames[0], b"to " + frames[0]] + frames[1:])
+"#;
+    let dealer = r#"
+s = sock(zmq.DEALER, "ASK", IDENTITY=NAME.encode(), RCVTIMEO=20000)
+for n in range(300):
+    s.send_multipart([b"%d" % n, b"", b"z"])
+for n in range(300):
+    got = s.recv_multipart()
+    assert got == [b"to " + NAME.encode(), b"%d" % n, b"", b"z"], got
+say("300 in order")
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        40,
+        "  router: {command: [PYTHON, router.py]}\n  dealer: {command: [PYTHON, dealer.py], replicas: 4}",
+        "  ask: {pattern: request, from: dealer, to: router, types: {from: DEALER, to: ROUTER}, gate: true}",
+        &[("router", router), ("dealer", dealer)],
+    );
+    for n in 0..4 {
+        net.says(&format!("dealer-{n}"), "300 in order");
+        let wire = net.wire("ask", &format!("dealer-{n}"), "router");
+        assert_eq!(wire["messages"], json!({"in": 300, "out": 300}), "{wire}");
+    }
+}
+
+#[test]
+fn work_is_handed_out_and_collected_and_none_is_lost() {
+    let source = r#"
+s = sock(zmq.PUSH, "WORK", IMMEDIATE=1, SNDTIMEO=20000)
+time.sleep(0.5)
+for n in range(3000):
+    s.send_multipart([b"%d" % n, bytes(500)])
+s.close(); ctx.term()
+say("sent")
+time.sleep(1000)
+"#;
+    let worker = r#"
+a = sock(zmq.PULL, "WORK")
+b = sock(zmq.PUSH, "DONE")
+last = -1
+while True:
+    n, _ = a.recv_multipart()
+    assert int(n) > last
+    last = int(n)
+    b.send_multipart([NAME.encode(), n])
+"#;
+    let sink = r#"
+s = sock(zmq.PULL, "DONE", RCVTIMEO=20000)
+got, names = [], set()
+while len(got) < 3000:
+    name, n = s.recv_multipart()
+    got.append(int(n)); names.add(name)
+say("unique", len(set(got)), "by", len(names))
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        40,
+        "  source: {command: [PYTHON, source.py]}\n  worker: {command: [PYTHON, worker.py], replicas: 3}\n  sink: {command: [PYTHON, sink.py]}",
+        "  work: {pattern: pipeline, from: source, to: worker, gate: true}\n  done: {pattern: pipeline, from: worker, to: sink, gate: true, transport: ipc}",
+        &[("source", source), ("worker", worker), ("sink", sink)],
+    );
+    net.says("sink", "unique 3000 by 3");
+}
+
+#[test]
+fn subscribers_get_their_topics_late_ones_too_and_through_xpub_and_xsub() {
+    let publisher = r#"
+s = sock(zmq.XPUB, "NEWS", XPUB_VERBOSE=1)
+n = 0
+while True:
+    while s.poll(0):
+        say("subscribed", s.recv())
+    for topic in (b"a.", b"b.", b"c."):
+        s.send_multipart([topic + b"%d" % n, b"", b"tail"])
+    n += 1
+    time.sleep(0.01)
+"#;
+    let subscriber = r#"
+s = sock(zmq.XSUB if NAME == "sub-1" else zmq.SUB, "NEWS", RCVTIMEO=20000)
+topics = os.environ["ZMQNET_NEWS_TOPICS"].split()
+for topic in topics:
+    s.send(b"\x01" + topic.encode()) if NAME == "sub-1" else s.subscribe(topic)
+last = -1
+for _ in range(50):
+    head, empty, tail = s.recv_multipart()
+    assert empty == b"" and tail == b"tail" and head.startswith(b"b."), head
+    assert last < 0 or int(head[2:]) == last + 1, (head, last)
+    last = int(head[2:])
+if NAME == "sub-0":
+    s.unsubscribe("b."); s.subscribe("c."); time.sleep(0.3)
+    while s.poll(0): s.recv_multipart()
+    assert s.recv_multipart()[0].startswith(b"c.")
+say("50 in order")
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        40,
+        "  pub: {command: [PYTHON, pub.py]}\n  sub: {command: [PYTHON, sub.py], replicas: 3, late: {delay: 1s, fraction: 30%}}",
+        "  news: {pattern: pubsub, from: pub, to: sub, topics: [b.], types: {from: XPUB}, gate: true}",
+        &[("pub", publisher), ("sub", subscriber)],
+    );
+    for n in 0..3 {
+        net.says(&format!("sub-{n}"), "50 in order");
+    }
+    net.says("pub", r"subscribed b'\x01c.'");
+}
+
+#[test]
+fn programs_and_gates_come_back_by_themselves() {
+    let asker = r#"
+n = 0
+while True:
+    s = sock(zmq.REQ, "ASK", RCVTIMEO=1000, LINGER=0)
+    try:
+        while True:
+            s.send(b"%d" % n); assert s.recv() == b"%d" % n
+            n += 1; say("asked", n); time.sleep(0.02)
+    except zmq.Again:
+        say("missed")
+    s.close()
+"#;
+    let net = Network::up(
+        20,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, asker.py]}",
+        "  ask: {pattern: request, from: asker, to: echo, gate: true}",
+        &[("echo", ECHO), ("asker", asker)],
+    );
+    let last = || {
+        let logs = net.logs("asker");
+        let asked = logs.lines().rfind(|line| line.contains("asked"));
+        asked.map(str::to_owned)
+    };
+    let goes_on = |after: &str| {
+        for _ in 0..5 {
+            let before = last();
+            wait_for(after, || (last() != before).then_some(()));
+        }
+    };
+    goes_on("it begins");
+    for victim in ["echo-gate", "asker-gate", "echo", "asker"] {
+        let pid = net.pid(victim);
+        net.kill(victim);
+        wait_for(&format!("{victim} is restarted"), || {
+            let now = net.pid(victim);
+            (now != pid && now != 0).then_some(())
+        });
+        goes_on(&format!("after the death of {victim}"));
+        let wire = wait_for("the wire is there", || {
+            let wire = net.wire("ask", "asker", "echo");
+            (wire["state"] == "connected").then_some(wire)
+        });
+        assert_eq!(wire["reason"], Value::Null, "{wire}");
+    }
+    net.world.ok(&["stop", "echo"]);
+    let wire = net.wire("ask", "asker", "echo");
+    assert_eq!(wire["state"], "down", "{wire}");
+    assert!(wire["reason"].as_str().unwrap().contains("echo"), "{wire}");
+    let why = net.world.run(&["why", "ask"]);
+    assert!(why.stdout.contains("echo"), "{}", why.stdout);
+    net.world.ok(&["start", "echo"]);
+    goes_on("after echo was started by hand");
+}
+
+#[test]
+fn a_program_with_immediate_has_no_peer_until_the_other_side_is_there() {
+    let source = r#"
+s = sock(zmq.PUSH, "WORK", IMMEDIATE=1, SNDTIMEO=300)
+try:
+    s.send(b"early"); say("sent early")
+except zmq.Again:
+    say("nobody is there")
+s.setsockopt(zmq.SNDTIMEO, 20000)
+s.send(b"late"); say("sent late")
+time.sleep(1000)
+"#;
+    let sink = r#"
+s = sock(zmq.PULL, "WORK", RCVTIMEO=20000)
+say("got", s.recv())
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        20,
+        "  source: {command: [PYTHON, source.py]}\n  sink: {command: [PYTHON, sink.py], run: manual}",
+        "  work: {pattern: pipeline, from: source, to: sink, gate: true}",
+        &[("source", source), ("sink", sink)],
+    );
+    net.says("source", "nobody is there");
+    let wire = net.wire("work", "source", "sink");
+    assert_eq!(wire["state"], "down", "{wire}");
+    net.world.ok(&["start", "sink"]);
+    net.says("sink", "got b'late'");
+}
+
+/// A publisher that hands over every message, a subscriber that counts, and one that does not read
+/// until it is told.
+fn stalled(overflow: &str) -> Network {
+    let publisher = r#"
+s = sock(zmq.XPUB, "NEWS", SNDHWM=0, XPUB_NODROP=1, XPUB_VERBOSE=1)
+subscribed = 0
+while subscribed < 2:
+    s.recv(); subscribed += 1
+body = bytes(1000)
+for n in range(20000):
+    s.send_multipart([b"%08d" % n, body])
+    if n % 100 == 0: time.sleep(0.002)
+say("published")
+time.sleep(1000)
+"#;
+    let subscriber = r#"
+s = sock(zmq.SUB, "NEWS", **(dict(RCVHWM=1, RCVBUF=4096) if NAME == "sub-1" else {}))
+s.subscribe("")
+if NAME == "sub-1":
+    while not os.path.exists("go"): time.sleep(0.05)
+count, last = 0, -1
+while s.poll(2000 if os.path.exists("go") else -1):
+    n = int(s.recv_multipart()[0])
+    assert n > last; last = n; count += 1
+    if NAME == "sub-0" and count == 20000: break
+say("counted", count, "last", last)
+time.sleep(1000)
+"#;
+    Network::up(
+        40,
+        "  pub: {command: [PYTHON, pub.py], limits: {peer_bytes: 1MiB}}\n  sub: {command: [PYTHON, sub.py], replicas: 2, limits: {peer_bytes: 1MiB}}",
+        &format!("  news: {{pattern: pubsub, from: pub, to: sub, gate: true{overflow}}}"),
+        &[("pub", publisher), ("sub", subscriber)],
+    )
+}
+
+fn counted(said: &str) -> u64 {
+    let rest = said.split("counted ").nth(1).unwrap();
+    rest.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn sum(dropped: &Value) -> u64 {
+    dropped
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(Value::as_u64)
+        .sum()
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_costs_itself_alone_and_its_drops_are_exact() {
+    let net = stalled("");
+    net.says("pub", "published");
+    net.says("sub-0", "counted 20000 last 19999");
+    // Everything that was published for it was either dropped and counted, or waits.
+    let stalled = wait_for("drops are counted", || {
+        let wire = net.wire("news", "pub", "sub-1");
+        (sum(&wire["dropped"]) > 10_000).then_some(wire)
+    });
+    assert!(
+        stalled["queued"].as_u64() <= Some(2 * ((1 << 20) + (256 << 10))),
+        "{stalled}"
+    );
+    let healthy = net.wire("news", "pub", "sub-0");
+    assert_eq!(sum(&healthy["dropped"]), 0, "{healthy}");
+    net.world.write("go", "");
+    let said = net.says("sub-1", "counted");
+    let count = counted(&said);
+    let wire = net.wire("news", "pub", "sub-1");
+    assert_eq!(count + sum(&wire["dropped"]), 20_000, "{wire}");
+    // And stays so when it has left.
+    net.world.ok(&["stop", "sub-1"]);
+    let wire = net.wire("news", "pub", "sub-1");
+    assert_eq!(count + sum(&wire["dropped"]), 20_000, "{wire}");
+}
+
+#[test]
+fn drop_oldest_keeps_the_end_of_the_story() {
+    let net = stalled(", overflow: drop-oldest");
+    net.says("pub", "published");
+    net.says("sub-0", "counted 20000 last 19999");
+    net.world.write("go", "");
+    let said = net.says("sub-1", "last 19999");
+    let count = counted(&said);
+    let wire = net.wire("news", "pub", "sub-1");
+    assert_eq!(count + sum(&wire["dropped"]), 20_000, "{wire}");
+    assert!(wire["dropped"]["oldest"].as_u64() > Some(1_000), "{wire}");
+}
+
+#[test]
+fn a_gate_that_comes_restarts_its_programs_and_nobody_else() {
+    let idle = "time.sleep(1000)";
+    let net = Network::written(
+        40,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, idle.py]}\n  other: {command: [PYTHON, idle.py]}\n  friend: {command: [PYTHON, idle.py]}",
+        "  ask: {pattern: request, from: asker, to: echo}\n  chat: {pattern: request, from: friend, to: other}",
+        &[("echo", ECHO), ("idle", idle)],
+    );
+    net.apply();
+    let pids = |net: &Network| ["echo", "asker", "other", "friend"].map(|name| net.pid(name));
+    let endpoint = |net: &Network| net.wire("ask", "asker", "echo")["endpoint"].clone();
+    let (before, at) = (pids(&net), endpoint(&net));
+    let text = std::fs::read_to_string(&net.file).unwrap();
+    std::fs::write(
+        &net.file,
+        text.replace("to: echo}", "to: echo, gate: true}"),
+    )
+    .unwrap();
+    net.apply();
+    let after = pids(&net);
+    assert!(
+        after[0] != before[0] && after[1] != before[1],
+        "{before:?} {after:?}"
+    );
+    assert_eq!(after[2..], before[2..], "who is not on the link goes on");
+    assert_eq!(endpoint(&net), at, "others dial where they dialled before");
+    assert!(net.pid("echo-gate") != 0 && net.pid("asker-gate") != 0);
+    net.world.ok(&[
+        "plan",
+        "--detailed-exitcode",
+        &net.file.display().to_string(),
+    ]);
+    std::fs::write(&net.file, text).unwrap();
+    net.apply();
+    assert_eq!(endpoint(&net), at);
+    assert_eq!(pids(&net)[2..], before[2..]);
+    net.world.ok(&["down"]);
+}
+
+#[test]
+fn a_name_that_a_gate_needs_is_a_clash() {
+    let world = World::new();
+    let file = world.write(
+        "net.yaml",
+        "zmqnet: 1\nnodes:\n  a: {command: [sleep, '9']}\n  b: {command: [sleep, '9']}\n  b-gate: {command: [sleep, '9']}\nlinks:\n  ask: {pattern: request, from: a, to: b, gate: true}\n",
+    );
+    let Ran {
+        code,
+        stderr,
+        stdout,
+    } = world.run(&["check", &file.display().to_string()]);
+    assert_eq!(code, 65, "{stdout}{stderr}");
+    assert!(
+        format!("{stdout}{stderr}").contains("b-gate"),
+        "{stdout}{stderr}"
+    );
+}
