@@ -162,6 +162,28 @@ fn a_line_that_is_not_understood_revokes_nothing_silently() {
 }
 
 #[test]
+fn where_no_watch_is_left_a_change_is_seen_all_the_same() {
+    let (_scratch, dir) = Scratch::made("times");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let within = Duration::from_secs(10);
+        let mut watch = Watch::by_times(dir.path());
+        let quiet = tokio::time::timeout(Duration::from_millis(50), watch.changed()).await;
+        assert!(quiet.is_err(), "nothing changed");
+        dir.make("bravo").unwrap();
+        tokio::time::timeout(within, watch.changed()).await.unwrap();
+        let key = dir.public("bravo").unwrap()[0];
+        dir.revoke(&[(key, None)]).unwrap();
+        tokio::time::timeout(within, watch.changed()).await.unwrap();
+        let quiet = tokio::time::timeout(Duration::from_millis(50), watch.changed()).await;
+        assert!(quiet.is_err(), "nothing more changed");
+    });
+}
+
+#[test]
 fn a_change_is_told_and_so_is_the_end_of_an_overlap() {
     let (scratch, dir) = Scratch::made("watch");
     let runtime = tokio::runtime::Builder::new_current_thread()
