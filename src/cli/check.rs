@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::exit::{Exit, Failure, Outcome};
 use super::load::{self, Ask, SettingArgs};
 use super::ui::{self, Format, FormatArgs};
-use super::{look, manifest_file};
+use super::{keys, look, manifest_file};
 use crate::diagnostics::render::{Report, Row, human, rows, summary};
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{Diagnostic, has_errors};
@@ -28,6 +28,8 @@ pub struct Args {
 struct Checked {
     sources: Sources,
     found: Vec<Diagnostic>,
+    /// What is wrong with the keys that are there already.
+    keys: Option<String>,
     /// How many nodes and links it has, if it can be planned.
     counts: Option<(usize, usize)>,
 }
@@ -65,8 +67,10 @@ impl Args {
 
     fn check(&self, file: &Path, environment: &Environment) -> Result<Checked, Failure> {
         let compiled = load::compile(file, &self.settings, environment, Ask::Files)?;
+        let keys = compiled.topology.as_ref().and_then(keys::missing::fault);
         let counts = compiled.topology.map(|t| (t.nodes.len(), t.links.len()));
         Ok(Checked {
+            keys,
             sources: compiled.sources,
             found: compiled.diagnostics,
             counts,
@@ -91,6 +95,9 @@ impl Args {
                     .unwrap_or_default();
                 let (nodes, links) = (counted(counts.0, "node"), counted(counts.1, "link"));
                 ui::data(format_args!("{shown}: ok, {nodes}, {links}{extra}"));
+                if let Some(words) = &checked.keys {
+                    ui::talk(format_args!("{shown}: {words}"));
+                }
             }
             (_, summary) => {
                 let words = summary.unwrap_or_else(|| "no manifest".to_owned());

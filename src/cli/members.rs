@@ -16,7 +16,7 @@ use crate::diagnostics::{Diagnostic, has_errors};
 use crate::manifest::peers::{self, Member};
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
-use crate::model::security::{Admitted, Guarded, OPERATOR};
+use crate::model::security::{Admitted, Guarded, KEYS_DIR, OPERATOR};
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
 use crate::roles::replica;
@@ -52,6 +52,12 @@ pub(super) struct TargetArgs {
     /// Where it listens, such as `tcp://127.0.0.1:3264`; needs no manifest
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<String>,
+    /// The public key of who listens at `--endpoint`, or a file that holds it: the link is encrypted
+    #[arg(long, value_name = "KEY|FILE", requires = "endpoint")]
+    server_key: Option<String>,
+    /// Where the operator's key is that is presented at `--endpoint` [default: keys]
+    #[arg(long, value_name = "DIR", requires = "server_key")]
+    keys: Option<PathBuf>,
 }
 
 /// A replica to talk to.
@@ -80,7 +86,15 @@ impl TargetArgs {
                 .parse()
                 .map_err(|error| Failure::new(Exit::Usage, format!("`{text}`: {error}")))?;
             let name = name.unwrap_or_else(|| "client".to_owned());
-            let keys = Keys::Open;
+            let keys = match &self.server_key {
+                Some(key) => {
+                    let dir = self.keys.unwrap_or_else(|| KEYS_DIR.into());
+                    let dir = KeyDir::open(&dir).map_err(keys::failure)?;
+                    let own = dir.own(OPERATOR).map_err(keys::failure)?;
+                    Keys::each(&own, &[keys::written_key(key)?])
+                }
+                None => Keys::Open,
+            };
             return Ok(Target {
                 name,
                 endpoint,

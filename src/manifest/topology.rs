@@ -162,7 +162,8 @@ pub struct SecurityDecl {
     /// `auto`: every link that leaves a host is encrypted. `always`: every link. `never`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curve: Option<CurveMode>,
-    /// The directory of the key files, relative to this file.
+    /// The directory of the key files, relative to this file. Default: `keys`. Of included files
+    /// only what the including one says counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<String>,
 }

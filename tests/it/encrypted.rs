@@ -145,6 +145,116 @@ fn who_is_revoked_is_gone_within_a_second_and_named_and_comes_back_with_another_
     });
 }
 
+#[test]
+fn roles_follow_their_keys_while_nobody_supervises_them() {
+    let world = World::new();
+    mesh(&world, "");
+    world.ok(&["apply"]);
+    wait_for("every wire", || {
+        let all = wires(&world);
+        all.iter().all(|it| it.contains("connected")).then_some(())
+    });
+    let status = world.ok(&["status", "-o", "json"]).json();
+    for who in ["keeper", "supervisor"] {
+        let pid = status[who]["pid"].as_u64().unwrap();
+        let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+        assert!(killed.unwrap().success());
+    }
+    world.ok(&["keys", "rotate", "alpha"]);
+    world.ok(&["keys", "revoke", "charlie"]);
+    // `send` finds whom it talks to in the ledger and wakes nobody.
+    wait_for("charlie acknowledges no more, alpha does", || {
+        let peers = send(&world, "bravo")["messages"][0]["peers"]
+            .as_array()?
+            .clone();
+        let acked = |name: &str| {
+            peers
+                .iter()
+                .any(|it| it["name"] == name && it["acked"] == true)
+        };
+        (acked("alpha") && !acked("charlie")).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_joins_is_admitted_while_the_program_it_asks_runs_on() {
+    let world = World::new();
+    let first = ports(8);
+    let text = |clients: u32| {
+        format!(
+            "{{zmqnet: 1, name: grows, security: {{curve: always}}, defaults: {{ports: {first}..{}}}, nodes: {{pong: {{command: [/bin/sleep, '100']}}, ping: {{command: [/bin/sleep, '100'], replicas: {clients}}}}}, links: {{pings: {{pattern: request, from: ping, to: pong}}}}}}",
+            first + 7
+        )
+    };
+    world.write("topology.yaml", &text(1));
+    world.ok(&["apply"]);
+    let pid = || {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap().clone();
+        let pong = nodes.iter().find(|node| node["name"] == "pong").unwrap();
+        pong["pid"].as_u64().unwrap()
+    };
+    let admitted = || {
+        let env = world.ok(&["env", "pong", "-o", "json"]).json();
+        let path = env["ZMQNET_KEYS"].as_str().unwrap().to_owned();
+        let keys: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        keys["sockets"]["PINGS"]["clients"]
+            .as_object()
+            .unwrap()
+            .len()
+    };
+    let before = pid();
+    assert_eq!(admitted(), 1);
+    world.write("topology.yaml", &text(2));
+    let applied = world.ok(&["apply"]);
+    assert!(
+        applied.stderr.contains("it admits `ping-1` now"),
+        "{}",
+        applied.stderr
+    );
+    wait_for("both are admitted", || (admitted() == 2).then_some(()));
+    assert_eq!(pid(), before, "it was not restarted");
+}
+
+#[test]
+fn an_endpoint_and_its_key_are_enough_to_talk_to_a_replica() {
+    let world = World::new();
+    let first = mesh(&world, "");
+    world.ok(&["apply"]);
+    let at = format!("tcp://127.0.0.1:{first}");
+    let ask = |key: &str, keys: &str| {
+        let args = [
+            "send",
+            "--endpoint",
+            &at,
+            "--server-key",
+            key,
+            "--keys",
+            keys,
+            "hello",
+        ];
+        world
+            .run(&[&args[..], &["-r", "1", "-t", "2s"]].concat())
+            .code
+    };
+    assert_eq!(ask("keys/alpha.key", "keys"), 0);
+    assert_eq!(ask("keys/bravo.key", "keys"), 1, "another's key");
+    world.ok(&["keys", "new", "--keys", "mine", "operator"]);
+    assert_eq!(ask("keys/alpha.key", "mine"), 1, "somebody else's operator");
+    world.ok(&[
+        "keys",
+        "allow",
+        "mine/operator.key",
+        "--as",
+        "ann",
+        "-n",
+        "quorum",
+    ]);
+    wait_for("ann is admitted", || {
+        (ask("keys/alpha.key", "mine") == 0).then_some(())
+    });
+}
+
 /// A copy of the examples, so that no keys are made among the project's files.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();

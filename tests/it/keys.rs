@@ -131,6 +131,8 @@ fn what_others_can_open_is_refused_and_so_is_what_makes_no_sense() {
         let typed = format!("chmod 700 {}", dir.display());
         assert!(refused.stderr.contains(&typed), "{}", refused.stderr);
     }
+    let checked = world.ok(&["check"]);
+    assert!(checked.stderr.contains("chmod 700"), "{}", checked.stderr);
     loosened(&dir, 0o700);
     loosened(&dir.join("alpha.key_secret"), 0o644);
     let refused = world.run(&["keys", "rotate", "alpha"]);

@@ -1,15 +1,11 @@
 //! `keys allow`: one more client of a listener, beside those of the manifest.
 
-use std::path::Path;
-
-use super::{Outcome, PlaceArgs, failure};
+use super::{Outcome, PlaceArgs, failure, written_key};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::ui;
 use crate::diagnostics::suggest::did_you_mean;
-use crate::model::key::{KeyError, PublicKey};
 use crate::plan::Plan;
-use crate::run::keys::public_key_of;
 
 /// Admit one more client to the encrypted listeners of a node.
 #[derive(Debug, clap::Args)]
@@ -33,29 +29,12 @@ impl Args {
         if let Some(plan) = &place.plan {
             listens(plan, &self.node)?;
         }
-        let key = key(&self.key)?;
+        let key = written_key(&self.key)?;
         let dir = place.open()?;
         dir.allow(key, &self.who, &self.node).map_err(failure)?;
         ui::data(format_args!("{}  {key}", self.who));
         ui::talk(format_args!("`{}` admits `{}`", self.node, self.who));
         Ok(Exit::Done)
-    }
-}
-
-/// A key, or the one that a file holds.
-fn key(text: &str) -> Result<PublicKey, Failure> {
-    let fault = match text.parse() {
-        Ok(key) => return Ok(key),
-        Err(fault) => fault,
-    };
-    let path = Path::new(text);
-    match (path.exists(), &fault) {
-        (true, _) => public_key_of(path).map_err(failure),
-        (false, KeyError::NotZ85) => Err(Failure::new(Exit::Usage, format!("`{text}`: {fault}"))),
-        (false, KeyError::Length(_)) => {
-            let message = format!("`{text}` is no key and no file");
-            Err(Failure::new(Exit::File, message).help(fault.to_string()))
-        }
     }
 }
 

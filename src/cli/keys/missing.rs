@@ -77,6 +77,31 @@ pub(in crate::cli) fn words(topology: &Topology, plan: &Plan) -> Vec<String> {
     words
 }
 
+/// What is wrong with the key directory of a manifest whose links are encrypted: that it is not
+/// there yet is no fault.
+pub(in crate::cli) fn fault(topology: &Topology) -> Option<String> {
+    let instances = topology.instances.iter();
+    let names = instances.filter(|instance| topology.needs_key(instance));
+    let mut names = names.map(|instance| instance.name.as_str()).peekable();
+    names.peek()?;
+    let looked = KeyDir::open(&topology.keys_dir()).and_then(|dir| {
+        for name in names {
+            match dir.own(name) {
+                Ok(_) | Err(KeyDirError::NoKey { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    });
+    match looked {
+        Ok(()) | Err(KeyDirError::NoDirectory(_)) => None,
+        Err(error) => {
+            let help = error.help().map(|help| format!("; {help}"));
+            Some(format!("{error}{}", help.unwrap_or_default()))
+        }
+    }
+}
+
 /// Whose pairs this host must have: of what it starts and is encrypted, and the operator's.
 fn own(plan: &Plan) -> Vec<&str> {
     let started = plan.instances.iter().filter(|it| it.process.is_some());

@@ -15,9 +15,10 @@ use super::environment::Environment;
 use super::exit::{Exit, Failure, Outcome};
 use super::load::{self, ManifestArgs, SettingArgs};
 use super::{Global, manifest_file, network};
+use crate::model::key::{KeyError, PublicKey};
 use crate::model::security::KEYS_DIR;
 use crate::plan::Plan;
-use crate::run::keys::{KeyDir, KeyDirError};
+use crate::run::keys::{KeyDir, KeyDirError, public_key_of};
 
 /// Make, list, admit, revoke and replace the keys of encrypted links.
 #[derive(Debug, clap::Args)]
@@ -128,6 +129,23 @@ pub(super) fn failure(error: KeyDirError) -> Failure {
     match error.help() {
         Some(help) => failure.help(help),
         None => failure,
+    }
+}
+
+/// A key, or the one that a file holds.
+pub(super) fn written_key(text: &str) -> Result<PublicKey, Failure> {
+    let fault = match text.parse() {
+        Ok(key) => return Ok(key),
+        Err(fault) => fault,
+    };
+    let path = Path::new(text);
+    match (path.exists(), &fault) {
+        (true, _) => public_key_of(path).map_err(failure),
+        (false, KeyError::NotZ85) => Err(Failure::new(Exit::Usage, format!("`{text}`: {fault}"))),
+        (false, KeyError::Length(_)) => {
+            let message = format!("`{text}` is no key and no file");
+            Err(Failure::new(Exit::File, message).help(fault.to_string()))
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 //! What cannot be read anew is said and changes nothing: whoever has keys goes on with them. It holds
 //! no key longer than it is good, and asks nobody but the directory.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::key::{KeyPair, PublicKey};
+use crate::model::name::InstanceName;
 use crate::model::security::{Admitted, Guarded};
 use crate::wire::hub::{Admission, Guard, Security};
 use crate::wire::keyed::Keys;
@@ -15,9 +17,11 @@ use super::{KeyDir, KeyDirError, Ring, Watch};
 /// The keys of a process whose sockets are encrypted.
 #[derive(Debug)]
 pub struct Keyring {
-    guarded: Guarded,
     dir: KeyDir,
-    guard: Arc<Guard>,
+    /// Whose pairs these are.
+    name: InstanceName,
+    /// Its listeners, each with whom it admits.
+    listeners: Vec<(Guarded, Arc<Guard>)>,
     watch: Watch,
     /// Its own pairs, to dial with.
     own: Vec<KeyPair>,
@@ -35,26 +39,30 @@ impl From<Ring> for Admission {
 }
 
 impl Keyring {
-    /// Reads everything. Must be called inside a tokio runtime.
-    pub fn open(guarded: &Guarded) -> Result<Self, KeyDirError> {
-        let dir = KeyDir::open(&guarded.keys)?;
-        // Watched first, so that no change falls between.
-        let watch = Watch::new(&guarded.keys)?;
-        let ring = dir.ring(guarded)?;
+    /// Reads everything that a process uses with the key of `name`: what it dials with, and what
+    /// each of its listeners needs. Must be called inside a tokio runtime.
+    pub fn open(
+        keys: &Path,
+        name: &InstanceName,
+        listeners: Vec<Guarded>,
+    ) -> Result<Self, KeyDirError> {
+        let dir = KeyDir::open(keys)?;
+        let nobody = |guarded| (guarded, Arc::new(Guard::new(Admission::default())));
         let mut keyring = Self {
-            guarded: guarded.clone(),
+            // Watched first, so that no change falls between.
+            watch: Watch::new(keys)?,
             dir,
-            guard: Arc::new(Guard::new(Admission::default())),
-            watch,
+            name: name.clone(),
+            listeners: listeners.into_iter().map(nobody).collect(),
             own: Vec::new(),
         };
-        keyring.hold(ring);
+        keyring.read()?;
         Ok(keyring)
     }
 
-    /// What its listeners ask of their peers.
-    pub fn security(&self) -> Security {
-        Security::Curve(self.guard.clone())
+    /// What a listener asks of its peers, by its number among those that were given.
+    pub fn security(&self, listener: usize) -> Security {
+        Security::Curve(self.listeners[listener].1.clone())
     }
 
     /// Waits until the directory has changed. Cancel safe.
@@ -62,47 +70,50 @@ impl Keyring {
         self.watch.changed().await;
     }
 
-    /// Takes another list of whom it admits.
-    pub fn follow(&mut self, guarded: &Guarded) {
-        self.guarded = guarded.clone();
+    /// Takes other lists of whom its listeners admit, in their order.
+    pub fn follow(&mut self, listeners: Vec<Guarded>) {
+        for ((present, _), next) in self.listeners.iter_mut().zip(listeners) {
+            *present = next;
+        }
         self.reload();
     }
 
-    /// Reads everything again.
-    pub fn reload(&mut self) {
+    /// Reads everything again; where that cannot be done, nothing changes, and it says so.
+    pub fn reload(&mut self) -> bool {
+        let read = self.read();
+        if let Err(error) = &read {
+            let help = error.help().unwrap_or_default();
+            tracing::error!(help, "the keys stay as they were: {error}");
+        }
+        read.is_ok()
+    }
+
+    fn read(&mut self) -> Result<(), KeyDirError> {
         // The directory may have been opened to others meanwhile.
-        let read = KeyDir::open(&self.guarded.keys).and_then(|dir| dir.ring(&self.guarded));
-        match read {
-            Ok(ring) => self.hold(ring),
-            Err(error) => {
-                let help = error.help().unwrap_or_default();
-                tracing::error!(help, "the keys stay as they were: {error}");
+        let dir = KeyDir::open(self.dir.path())?;
+        let rings = self.listeners.iter().map(|(guarded, _)| dir.ring(guarded));
+        let rings = rings.collect::<Result<Vec<Ring>, _>>()?;
+        let (own, own_until) = dir.own_until(self.name.as_str())?;
+        let ends = rings.iter().map(|ring| ring.good_until);
+        let due = ends.chain([own_until]).flatten().min();
+        self.watch.due_at(due);
+        self.own = own;
+        for ((_, guard), ring) in self.listeners.iter().zip(rings) {
+            for name in &ring.missing {
+                let file = dir.public_file(name.as_str());
+                tracing::warn!("`{name}` is not admitted: there is no {}", file.display());
             }
+            guard.replace(ring.into());
         }
+        Ok(())
     }
 
-    fn hold(&mut self, ring: Ring) {
-        for name in &ring.missing {
-            let file = self.dir.public_file(name.as_str());
-            tracing::warn!("`{name}` is not admitted: there is no {}", file.display());
-        }
-        self.watch.due_at(ring.good_until);
-        self.own.clone_from(&ring.pairs);
-        self.guard.replace(ring.into());
-    }
-
-    /// The keys by which a peer may be dialled; none where they are missing or revoked.
-    pub fn to_dial(&self, peer: &str) -> Keys {
-        let mut allowed = self.guarded.allow.iter();
-        let server = allowed.find(|admitted| admitted.who.as_str() == peer);
-        let server = server.cloned().unwrap_or_else(|| Admitted {
-            who: peer.into(),
-            key: None,
-        });
-        match self.dir.servers(&server) {
+    /// The keys by which somebody may be dialled; none where they are missing or revoked.
+    pub fn to_dial(&self, server: &Admitted) -> Keys {
+        match self.dir.servers(server) {
             Ok(servers) => Keys::each(&self.own, &servers),
             Err(error) => {
-                tracing::warn!("`{peer}` is not dialled: {error}");
+                tracing::warn!("`{}` is not dialled: {error}", server.who);
                 Keys::Curve(Vec::new())
             }
         }

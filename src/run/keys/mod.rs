@@ -150,7 +150,15 @@ impl KeyDir {
 
     /// The pairs of a name, the current one first, then those that are still good.
     pub fn own(&self, name: &str) -> Result<Vec<KeyPair>, KeyDirError> {
-        Ok(self.secret(name)?.pairs(SystemTime::now()))
+        Ok(self.own_until(name)?.0)
+    }
+
+    /// The same, and when the next of them is no longer good.
+    fn own_until(&self, name: &str) -> Result<(Vec<KeyPair>, Option<SystemTime>), KeyDirError> {
+        let now = SystemTime::now();
+        let own = self.secret(name)?;
+        let until = own.next_end(now);
+        Ok((own.pairs(now), until))
     }
 
     /// The public keys of a name, the current one first, then those that are still good.
@@ -175,10 +183,10 @@ impl KeyDir {
     /// Everything that a listener needs.
     pub fn ring(&self, guarded: &Guarded) -> Result<Ring, KeyDirError> {
         let now = SystemTime::now();
-        let own = self.secret(guarded.name.as_str())?;
+        let (pairs, good_until) = self.own_until(guarded.name.as_str())?;
         let mut ring = Ring {
-            good_until: own.next_end(now),
-            pairs: own.pairs(now),
+            good_until,
+            pairs,
             ..Ring::default()
         };
         for admitted in &guarded.allow {

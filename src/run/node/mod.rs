@@ -178,11 +178,10 @@ impl Node {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
                 .map_err(NodeError::Listen)?;
         }
-        let keyring = config.guarded.as_ref().map(Keyring::open);
-        let keyring = keyring.transpose().map_err(NodeError::Keys)?;
+        let keyring = rekeying::keyring(config).map_err(NodeError::Keys)?;
         hub.limit(WireLimits::clone(&config.limits));
         for endpoint in &config.listen {
-            let security = keyring.as_ref().map_or(Security::Open, Keyring::security);
+            let security = keyring.as_ref().map_or(Security::Open, |it| it.security(0));
             hub.listen("main", endpoint, SocketType::Router, security)
                 .map_err(NodeError::Listen)?;
             tracing::info!("bound to {endpoint}");
@@ -403,7 +402,7 @@ impl Node {
                 tracing::info!("{name} joined at {endpoint}");
                 self.dial(peer, name, endpoint);
             }
-            Action::Admit(guarded) => self.admit(&guarded),
+            Action::Admit(guarded) => self.admit(guarded),
             Action::HangUp { peer } => {
                 if let Some(facts) = self.peers.remove(&peer) {
                     tracing::info!("{} left {}", facts.name, facts.endpoint);

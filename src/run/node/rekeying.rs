@@ -1,19 +1,31 @@
 //! What a role does when its keys change while it runs: who is admitted still notices nothing.
 
 use crate::model::name::InstanceName;
-use crate::model::security::Guarded;
-use crate::run::keys::Keyring;
+use crate::model::security::{Admitted, Guarded};
+use crate::roles::replica;
+use crate::run::keys::{KeyDirError, Keyring};
 use crate::wire::keyed::Keys;
 
 use super::Node;
 
+/// The keys of a replica, where its socket is encrypted.
+pub(super) fn keyring(config: &replica::Config) -> Result<Option<Keyring>, KeyDirError> {
+    let Some(guarded) = &config.guarded else {
+        return Ok(None);
+    };
+    Keyring::open(&guarded.keys, &guarded.name, vec![guarded.clone()]).map(Some)
+}
+
 impl Node {
     /// Reads the keys again: who is no longer admitted is gone at once, and nobody else notices.
     pub(super) fn rekey(&mut self) {
-        if let Some(keyring) = &mut self.keyring {
-            keyring.reload();
-            self.hub.recheck();
+        let Some(keyring) = &mut self.keyring else {
+            return;
+        };
+        if !keyring.reload() {
+            return;
         }
+        self.hub.recheck();
         for peer in self.peers.values() {
             peer.bouncing
                 .rekey(to_dial(self.keyring.as_ref(), &peer.name));
@@ -21,9 +33,9 @@ impl Node {
     }
 
     /// Takes another list of whom it admits.
-    pub(super) fn admit(&mut self, guarded: &Guarded) {
+    pub(super) fn admit(&mut self, guarded: Guarded) {
         if let Some(keyring) = &mut self.keyring {
-            keyring.follow(guarded);
+            keyring.follow(vec![guarded]);
             self.hub.recheck();
         }
     }
@@ -38,5 +50,9 @@ pub(super) async fn rekeyed(keyring: &mut Option<Keyring>) {
 }
 
 pub(super) fn to_dial(keyring: Option<&Keyring>, peer: &InstanceName) -> Keys {
-    keyring.map_or(Keys::Open, |keyring| keyring.to_dial(peer.as_str()))
+    let server = Admitted {
+        who: peer.clone(),
+        key: None,
+    };
+    keyring.map_or(Keys::Open, |keyring| keyring.to_dial(&server))
 }
