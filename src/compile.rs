@@ -17,12 +17,14 @@ use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{At, Diagnostic, has_errors};
 use crate::manifest::peers::name_of;
 use crate::manifest::topology::CurveMode;
+use crate::model::layout::Layout;
 use crate::model::name::TopologyName;
 use crate::plan::make::make;
 use crate::plan::{Origin, Plan};
 use crate::schema::variables::Assignment;
 use crate::source::path::Path as TreePath;
-use crate::topology::facts::Facts;
+use crate::topology::facts::{Facts, Held};
+use crate::topology::ports::number;
 use crate::topology::resolve::{Given, resolve};
 use crate::topology::{Topology, checks};
 
@@ -63,8 +65,11 @@ pub struct Entry {
 #[derive(Clone, Copy)]
 pub struct Machine<'a> {
     /// What is known of it, for a network of this name; nothing where that cannot be had, and
-    /// then there is no plan.
+    /// then there is no plan. Nobody holds a port in it yet.
     pub facts: &'a dyn Fn(&TopologyName) -> Option<Facts>,
+    /// Who holds which TCP port, for the network with these files. That takes longest of all to
+    /// find, so it is asked only where a port is needed.
+    pub holders: &'a dyn Fn(&Layout) -> Vec<Held>,
     /// Where a program is: one without `/` is searched, any other is looked at.
     pub find_program: &'a dyn Fn(&Path) -> Option<PathBuf>,
 }
@@ -101,7 +106,7 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
         let name = TopologyName::new(name.unwrap_or_else(|| name_of(&stem)));
         let facts = inputs.machine.map(|machine| (machine.facts)(&name));
         let is_known = !matches!(facts, Some(None));
-        let facts = facts.flatten();
+        let mut facts = facts.flatten();
         let mut topology = resolve(Given {
             name,
             manifest: path,
@@ -110,6 +115,12 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
             curve: inputs.curve,
             facts: facts.as_ref(),
         });
+        if let (Some(machine), Some(facts)) = (inputs.machine, &mut facts)
+            && topology.needs_ports_here()
+        {
+            facts.holders = (machine.holders)(&facts.layout);
+        }
+        number(&mut topology, facts.as_ref());
         let mut found = checks::all(&topology);
         // Whoever names what was left out is not to blame.
         found.retain(|diagnostic| !files.lost.iter().any(|name| diagnostic.names(name)));

@@ -22,7 +22,7 @@ use crate::model::layout::Layout;
 use crate::model::limits::source::FILE_BYTES_MAX;
 use crate::model::name::TopologyName;
 use crate::plan::Plan;
-use crate::run::facts;
+use crate::run::{facts, ledger};
 use crate::topology::Topology;
 
 /// The manifest, and what it is compiled with.
@@ -142,9 +142,8 @@ pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
         return Err(Failure::said(Exit::Manifest));
     };
     let layout = topology.layout.clone();
-    let is_running = facts::is_running(&layout);
     Ok(Loaded {
-        applied: facts::applied(&layout).filter(|_| is_running),
+        applied: facts::applied(&layout).filter(|_| ledger::is_running(&layout)),
         plan,
         topology,
         layout,
@@ -186,6 +185,7 @@ pub fn compile(
         curve: settings.curve.map(Curve::mode),
         machine: (ask != Ask::Files).then_some(Machine {
             facts: &gather,
+            holders: &facts::holders,
             find_program: &facts::find_program,
         }),
     });

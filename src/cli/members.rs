@@ -25,7 +25,6 @@ use crate::run::keys::KeyDir;
 use crate::run::ledger;
 use crate::run::paths;
 use crate::schema::front;
-use crate::topology::facts::Facts;
 use crate::wire::keyed::Keys;
 
 use super::Global;
@@ -263,12 +262,9 @@ fn read(env: &Environment, path: &Path) -> Result<Written, Failure> {
         host: env.get("ZMQNET_HOST").map(str::to_owned),
         curve: None,
         machine: Some(Machine {
+            facts: &|name| facts::gather(name).ok(),
             // Ports that are taken are taken by what is to be found, or do not matter here.
-            facts: &|name| {
-                let facts = facts::gather(name).ok()?;
-                let holders = Vec::new();
-                Some(Facts { holders, ..facts })
-            },
+            holders: &|_| Vec::new(),
             find_program: &facts::find_program,
         }),
     });

@@ -58,6 +58,7 @@ proptest! {
             curve: None,
             machine: Some(Machine {
                 facts: &facts,
+                holders: &|_| Vec::new(),
                 find_program: &|program| Some(Path::new("/bin").join(program)),
             }),
         });

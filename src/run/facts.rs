@@ -18,7 +18,7 @@ use crate::model::name::TopologyName;
 use crate::plan::Plan;
 use crate::topology::facts::{Facts, Held, Holder, Pins};
 
-/// What is known of this machine, for a network of this name.
+/// What is known of this machine, for a network of this name, but for the [`holders`] of ports.
 pub fn gather(topology: &TopologyName) -> Result<Facts, paths::PathsError> {
     let layout = paths::layout_of(topology)?;
     let foreign_pins = paths::networks()?
@@ -35,7 +35,7 @@ pub fn gather(topology: &TopologyName) -> Result<Facts, paths::PathsError> {
     }
     Ok(Facts {
         addresses: addresses(),
-        holders: holders(&NetworkId::of(&layout)),
+        holders: Vec::new(),
         pins: pins(&layout),
         foreign_pins,
         counts,
@@ -77,15 +77,10 @@ pub fn write_pins(layout: &Layout, plan: &Plan) -> io::Result<()> {
     fs::rename(draft, layout.pins_file())
 }
 
-/// Whether any process of a network lives.
-pub fn is_running(layout: &Layout) -> bool {
-    let network = NetworkId::of(layout);
-    let is_its = |seen: &procfs::Seen| seen.tag.as_ref().is_some_and(|tag| tag.network == network);
-    procfs::scan().values().any(is_its)
-}
-
-/// Who listens on which TCP port.
-fn holders(network: &NetworkId) -> Vec<Held> {
+/// Who listens on which TCP port, seen from a network. It takes milliseconds: the kernel goes
+/// through all its connections, and every process of this machine is asked what it holds.
+pub fn holders(layout: &Layout) -> Vec<Held> {
+    let network = &NetworkId::of(layout);
     let listening = procfs::listening_tcp();
     let inodes = listening.iter().map(|socket| socket.inode).collect();
     let by_inode = procfs::holders(&inodes);
@@ -192,8 +187,11 @@ mod tests {
     fn a_listening_socket_of_ours_is_a_hindrance_with_a_name() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let network = NetworkId::of_state(Path::new("/nowhere"));
-        let held = holders(&network);
+        let layout = Layout {
+            state: "/nowhere".into(),
+            runtime: "/nowhere".into(),
+        };
+        let held = holders(&layout);
         let held = held.iter().find(|held| held.port == port).unwrap();
         let Holder::Process { pid, .. } = &held.by else {
             panic!("{held:?}");

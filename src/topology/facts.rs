@@ -17,7 +17,7 @@ pub struct Facts {
     pub layout: Layout,
     /// This machine's own addresses.
     pub addresses: BTreeSet<IpAddr>,
-    /// The TCP ports that are listened on now.
+    /// The TCP ports that are listened on now; empty where no port is needed.
     pub holders: Vec<Held>,
     /// The ports this network had.
     pub pins: Pins,

@@ -180,6 +180,20 @@ impl Listen {
 }
 
 impl Topology {
+    /// Whether any instance that runs on this machine, or its gate, listens on a TCP port.
+    pub fn needs_ports_here(&self) -> bool {
+        let is_here = |instance: &Instance| self.place_of(instance).is_here;
+        let mut here = self.instances.iter().filter(|instance| is_here(instance));
+        let mut gates = self.gates.iter();
+        here.any(|instance| {
+            let listens = &self.nodes[instance.node].listens;
+            listens.iter().any(|listen| listen.is_tcp)
+        }) || gates.any(|gate| {
+            let has_tcp = gate.doors.iter().any(|door| !door.is_ipc);
+            has_tcp && is_here(&self.instances[gate.instance])
+        })
+    }
+
     /// What is written about the encryption of a link, for it or for all.
     pub fn curve_mode(&self, link: usize) -> CurveMode {
         let link = &self.links[link];
@@ -213,7 +227,7 @@ pub fn bind_address<'a>(place: &'a Place, listen: &Listen) -> &'a str {
 }
 
 /// Numbers every TCP port.
-pub(super) fn number(topology: &mut Topology, facts: Option<&Facts>) {
+pub fn number(topology: &mut Topology, facts: Option<&Facts>) {
     let mut numbers: Vec<Vec<Option<Number>>> = topology
         .instances
         .iter()

@@ -35,7 +35,8 @@ pub struct Given<'a> {
     pub facts: Option<&'a Facts>,
 }
 
-/// Resolves names, spreads instances, derives sockets, numbers ports.
+/// Resolves names, spreads instances, derives sockets. Their ports are numbered by
+/// [`ports::number`], which asks more of the machine.
 pub fn resolve(given: Given<'_>) -> Topology {
     let own = given.host.clone().or_else(|| this_host(&given));
     let is_host_assumed = own.is_none();
@@ -79,7 +80,6 @@ pub fn resolve(given: Given<'_>) -> Topology {
     ports::carry(&mut topology);
     ports::listen(&mut topology);
     gates::place(&mut topology);
-    ports::number(&mut topology, given.facts);
     topology
 }
 

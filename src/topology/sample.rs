@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::facts::Facts;
+use super::ports::number;
 use super::resolve::{Given, resolve};
 use super::{Topology, Unit};
 use crate::model::name::TopologyName;
@@ -29,12 +30,14 @@ pub(crate) fn topology(text: &str) -> Topology {
 
 /// The topology of several units on a machine.
 pub(crate) fn topology_of(units: Vec<Unit>, facts: Option<&Facts>) -> Topology {
-    resolve(Given {
+    let mut topology = resolve(Given {
         name: TopologyName::new("demo"),
         manifest: PathBuf::from("/m/demo.yaml"),
         units,
         host: None,
         curve: None,
         facts,
-    })
+    });
+    number(&mut topology, facts);
+    topology
 }
