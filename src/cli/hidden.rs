@@ -17,7 +17,6 @@ const ENTRIES: &[(&str, Entry)] = &[
     ("__role", role),
     (supervisor::SUPERVISOR_ENTRY, supervise),
     (keeper::KEEPER_ENTRY, keeper::main),
-    (keeper::DETACH_ENTRY, keeper::detach),
     (keeper::LIMITED_ENTRY, keeper::limited),
     (logs::ROTATE_ENTRY, logs::rotate_main),
 ];

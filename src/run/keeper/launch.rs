@@ -7,9 +7,10 @@
 //! children live on and are adopted.
 //!
 //! ```text
-//! ensure -> __detach (own session, ends at once) -> __keeper (stdin: socket, stdout: lock, stderr: log)
+//! ensure -> __keeper (own session, stdin: socket, stdout: lock, stderr: log)
 //! ```
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -33,8 +34,6 @@ use crate::run::tag::{KEEPER, NetworkId, SUPERVISOR, TAG_ENV, Tag};
 
 /// The hidden entry point of a keeper: `__keeper STATE_DIR [--alone]`.
 pub const KEEPER_ENTRY: &str = "__keeper";
-/// The hidden entry point that starts another one away from terminal and parent.
-pub const DETACH_ENTRY: &str = "__detach";
 
 /// Said to a keeper that was handed its socket; without it the entry point starts one.
 const HANDED: &str = "--handed";
@@ -45,6 +44,8 @@ const ALONE: &str = "--alone";
 const LOCK_WAIT: Duration = Duration::from_secs(15);
 /// How long a keeper that is ending may take to do so.
 const ENDING_WAIT: Duration = Duration::from_secs(1);
+/// What a thread needs that only waits.
+const REAPER_STACK_BYTES: usize = 32 * 1024;
 /// Between two looks at a lock; contention is rare and short.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -163,7 +164,7 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
 /// starts another one, and nothing else is touched.
 pub fn replace_supervisor(layout: &Layout) {
     let network = NetworkId::of(layout);
-    for (pid, seen) in procfs::scan() {
+    for (pid, seen) in procfs::scan_tagged(&BTreeSet::new()) {
         let is_it = |tag: &Tag| tag.network == network && tag.instance.as_str() == SUPERVISOR;
         if seen.tag.as_ref().is_some_and(is_it)
             && let Some(handle) = Handle::open(pid, seen.stat.start_time)
@@ -255,7 +256,7 @@ fn start(
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("zmqnet")
-        .args([DETACH_ENTRY, KEEPER_ENTRY])
+        .arg(KEEPER_ENTRY)
         .arg(&layout.state)
         .arg(HANDED)
         .env_clear()
@@ -272,31 +273,12 @@ fn start(
     if supervision == Supervision::Alone {
         command.arg(ALONE);
     }
-    let status = command.status().map_err(LaunchError::Start)?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(LaunchError::Start(io::Error::other(format!(
-            "{DETACH_ENTRY}: {status}"
-        )))),
-    }
-}
-
-/// Starts the rest of its arguments as another entry point in a session of its own, and ends: what
-/// it started has no terminal, and no parent that waits for it.
-pub fn detach(args: &[OsString]) -> ExitCode {
-    // It fails only for the leader of a group, and we were not started as one.
-    rustix::process::setsid().ok();
-    let spawned = Command::new("/proc/self/exe")
-        .arg0("zmqnet")
-        .args(args)
-        .spawn();
-    match spawned {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            note(format_args!("cannot start a keeper: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    let mut keeper = command.spawn().map_err(LaunchError::Start)?;
+    // A supervisor or an `up` may outlive the keeper it started, and must not keep its corpse. Most
+    // commands end long before, and the thread with them.
+    let reaper = std::thread::Builder::new().stack_size(REAPER_STACK_BYTES);
+    drop(reaper.spawn(move || keeper.wait()));
+    Ok(())
 }
 
 /// The keeper's entry point. Started by hand, it makes sure that a keeper lives, and ends.
@@ -335,6 +317,9 @@ pub fn main(args: &[OsString]) -> ExitCode {
 /// Takes the socket and the lock out of the standard streams, so that no child inherits them. The
 /// lock stays open, and so held, until this process ends.
 fn handed() -> io::Result<Handed> {
+    // Away from the terminal of whoever started us. It fails only for the leader of a group, and we
+    // were not started as one.
+    rustix::process::setsid().ok();
     let listener = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
     let life = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;

@@ -35,7 +35,7 @@ mod signals;
 mod start;
 mod supervise;
 
-pub use launch::{DETACH_ENTRY, KEEPER_ENTRY, detach, main};
+pub use launch::{KEEPER_ENTRY, main};
 pub use signals::{signal_name, signal_of};
 pub use start::{LIMITED_ENTRY, limited};
 
