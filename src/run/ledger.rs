@@ -163,7 +163,10 @@ pub fn living(layout: &Layout) -> Vec<Living> {
             generation: entry.generation,
         })
     };
-    procfs::scan()
+    let named = entries
+        .iter()
+        .filter_map(|(_, entry)| entry.process.as_ref());
+    procfs::scan_tagged(&named.map(|process| process.pid).collect())
         .into_values()
         .filter(|seen| seen.stat.is_alive())
         .filter_map(|seen| {

@@ -10,7 +10,7 @@ pub use sockets::{
     holders, listening_tcp, listening_unix, sockets_of,
 };
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -24,7 +24,9 @@ use super::tag::{TAG_ENV, Tag};
 /// What most files of a process fit into.
 const FILE_BYTES: usize = 4 * 1024;
 /// More than the kernel lets arguments and environment be together.
-const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How often a family that grows while it is looked at is looked at again.
+const DESCENT_ROUNDS_MAX: usize = 8;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct Stat {
     pub group: u32,
     /// Its session.
     pub session: u32,
+    /// How many threads it has.
+    pub threads: u32,
     /// When it started, in clock ticks since boot.
     pub start_time: u64,
 }
@@ -66,13 +70,21 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&read(&format!("/proc/{pid}/stat"))?)
 }
 
-/// Reads a file of the kernel, which has no size to be asked for: two reads as a rule. A scan reads
-/// two files for each process of the machine, and crashes wait for scans.
+/// Reads a file of the kernel, which has no size to be asked for: one read as a rule, since what
+/// fills less than it may is the end. A scan reads files of each process of the machine, and
+/// crashes wait for scans.
 fn read(path: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(FILE_BYTES);
-    let file = fs::File::open(path).ok()?;
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
+    let mut file = fs::File::open(path).ok()?;
+    let mut bytes = vec![0; FILE_BYTES];
+    let mut filled = 0;
+    loop {
+        filled += file.read(&mut bytes[filled..]).ok()?;
+        if filled < bytes.len() || filled >= FILE_BYTES_MAX {
+            bytes.truncate(filled);
+            return Some(bytes);
+        }
+        bytes.resize(filled * 2, 0);
+    }
 }
 
 /// The name in a stat line may hold anything, parentheses and newlines too, so it ends at the last
@@ -86,8 +98,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let state = fields.next()?.chars().next()?;
     let mut number = |skip: usize| fields.nth(skip)?.parse::<u64>().ok();
     let (parent, group, session) = (number(0)? as u32, number(0)? as u32, number(0)? as u32);
-    // Field 22 of the line, and three after the state are read.
-    let start_time = number(15)?;
+    // Fields 20 and 22 of the line, and three after the state are read.
+    let (threads, start_time) = (number(13)? as u32, number(1)?);
     Some(Stat {
         pid,
         name,
@@ -95,6 +107,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         parent,
         group,
         session,
+        threads,
         start_time,
     })
 }
@@ -132,6 +145,55 @@ pub fn scan() -> BTreeMap<u32, Seen> {
         .collect()
 }
 
+/// Every process of this machine that carries a tag, and those of the pids that are asked for, in
+/// one pass. What is neither, most of a machine, costs one file and not two.
+pub fn scan_tagged(asked: &BTreeSet<u32>) -> BTreeMap<u32, Seen> {
+    pids()
+        .into_iter()
+        .filter_map(|pid| {
+            let tag = tag(pid);
+            if tag.is_none() && !asked.contains(&pid) {
+                return None;
+            }
+            let stat = stat(pid)?;
+            let tag = tag.filter(|_| stat.is_alive());
+            Some((pid, Seen { stat, tag }))
+        })
+        .collect()
+}
+
+/// This process and all that descends from it, by pid; absent where the kernel keeps no lists of
+/// children, or where they change faster than they are read. It costs what the family has, and not
+/// what the machine has. Tags are read where they are asked for.
+///
+/// Only for a subreaper: what loses its parent while it is looked for is found among our children.
+pub fn descendants(needs_tag: impl Fn(u32) -> bool) -> Option<BTreeMap<u32, Seen>> {
+    let own = std::process::id();
+    let mut found = BTreeMap::new();
+    let mut waiting = vec![own];
+    for _ in 0..DESCENT_ROUNDS_MAX {
+        while let Some(pid) = waiting.pop() {
+            let Some(stat) = stat(pid) else {
+                continue;
+            };
+            let is_alive = stat.is_alive();
+            if is_alive && stat.threads == 1 {
+                waiting.extend(children_of_thread(pid, pid).unwrap_or_default());
+            } else if is_alive {
+                waiting.extend(children(pid));
+            }
+            let tag = (is_alive && needs_tag(pid)).then(|| tag(pid)).flatten();
+            found.insert(pid, Seen { stat, tag });
+        }
+        waiting = own_children()?;
+        waiting.retain(|pid| !found.contains_key(pid));
+        if waiting.is_empty() {
+            return Some(found);
+        }
+    }
+    None
+}
+
 /// The direct children of a process. Cheap: the kernel keeps this list.
 pub fn children(pid: u32) -> Vec<u32> {
     listed_children(pid).unwrap_or_default()
@@ -146,11 +208,17 @@ pub fn own_children() -> Option<Vec<u32>> {
 fn listed_children(pid: u32) -> Option<Vec<u32>> {
     let mut found = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let text = fs::read_to_string(task.path().join("children")).ok()?;
-        let words = text.split_ascii_whitespace();
-        found.extend(words.filter_map(|word| word.parse::<u32>().ok()));
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        found.extend(children_of_thread(pid, thread)?);
     }
     Some(found)
+}
+
+fn children_of_thread(pid: u32, thread: u32) -> Option<Vec<u32>> {
+    // A list may come in pieces, each of them short.
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
+    let words = text.split_ascii_whitespace();
+    Some(words.filter_map(|word| word.parse().ok()).collect())
 }
 
 /// A text that changes with each boot: start times of different boots do not compare.
@@ -231,7 +299,7 @@ mod tests {
         let stat = parse_stat(line).unwrap();
         assert_eq!((stat.pid, stat.name.as_str()), (12, "a) b (c\n"));
         assert_eq!((stat.parent, stat.group, stat.session), (3, 4, 5));
-        assert_eq!(stat.start_time, 987);
+        assert_eq!((stat.threads, stat.start_time), (1, 987));
         assert!(stat.is_alive());
         assert_eq!(parse_stat(b"12 (x) S 3"), None);
     }

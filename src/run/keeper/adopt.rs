@@ -39,12 +39,15 @@ struct Candidate {
 
 /// Adopts every instance of the network that lives, and its supervisor.
 pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
-    let seen = procfs::scan();
     let entries = ledger::load(layout).unwrap_or_else(|error| {
         // Tags alone still find everything but programs that wrote over their environment.
         note(format_args!("the ledger: {error}"));
         Entries::default()
     });
+    let named = entries
+        .iter()
+        .filter_map(|(_, entry)| entry.process.as_ref());
+    let seen = procfs::scan_tagged(&named.map(|process| process.pid).collect());
     let leaders = leaders(&seen, &entries, network);
     let is_instance = |process: &Seen| {
         let tag = process.tag.as_ref();
@@ -190,6 +193,7 @@ mod tests {
             parent: 1,
             group,
             session: group,
+            threads: 1,
             start_time: u64::from(pid),
         };
         let tag = Tag {

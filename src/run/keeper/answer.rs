@@ -144,13 +144,19 @@ impl Keeper {
         count
     }
 
+    /// Where all of the network descends from us, only what descends from us is looked at; else,
+    /// and where in doubt, every process of the machine.
     fn relatives(&self) -> Vec<Relative> {
+        let own = match self.has_heirs {
+            false => procfs::descendants(|pid| self.children.by_pid(pid).is_none()),
+            true => None,
+        };
         let family = Family {
             network: &self.network,
             keeper: std::process::id(),
             supervisor: self.supervisor.pid(),
             children: &self.children,
-            seen: &procfs::scan(),
+            seen: &own.unwrap_or_else(procfs::scan),
         };
         family.relatives()
     }
@@ -172,8 +178,7 @@ impl Keeper {
     ///
     /// We are the subreaper: what a dead leader left behind has an ancestor that is our child now,
     /// whatever it cast off. So where every child of ours is known, nothing can be left. That holds
-    /// only while all of the network descends from us; else, and where in doubt, all is looked at,
-    /// as it always is before the keeper ends.
+    /// only while all of the network descends from us; else, and where in doubt, all is looked at.
     fn is_nothing_left(&self, names: &[InstanceName]) -> bool {
         let is_alive = |name: &InstanceName| {
             let kid = self.children.get(name.as_str());

@@ -214,6 +214,7 @@ mod tests {
             parent,
             group,
             session: group,
+            threads: 1,
             start_time: u64::from(pid) * 100,
         };
         (pid, Seen { stat, tag })
