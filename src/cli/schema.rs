@@ -27,7 +27,7 @@ impl Args {
     /// Prints the schema as it is committed under `schemas/`.
     pub fn run(self) -> Outcome {
         let schema = match self.name {
-            Name::Topology => generate::topology(),
+            Name::Topology => &generate::generate(),
             Name::Peers => peers::schema(),
         };
         ui::document(ui::Format::Json, schema);
