@@ -79,7 +79,9 @@ impl Args {
             name: plan.topology.clone(),
             layout,
         };
-        if ledger::is_running(&running.layout) {
+        if down::is_forgotten(&running.layout) {
+            // Nothing is known of it: there is neither a plan to refuse nor anything to forget.
+        } else if ledger::is_running(&running.layout) {
             refuse_stranger(&running.layout, &plan, self.replace)?;
         } else {
             // What an earlier boot left is no plan to follow.

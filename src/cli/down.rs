@@ -4,7 +4,7 @@
 //! is proven to be ours, is killed here; then keeper and supervisor end, and their sockets go.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -161,18 +161,33 @@ fn await_end(layout: &Layout, keeper: Option<&Handle>, deadline: Instant) -> Res
     Ok(())
 }
 
-/// Removes what means that the network runs: its plan, its records, its sockets. Logs and ports stay.
-pub(super) fn forget(layout: &Layout) {
-    for file in [
+/// What means that the network runs, beside its sockets.
+fn records(layout: &Layout) -> [PathBuf; 4] {
+    [
         layout.plan_file(),
         layout.wishes_file(),
         layout.ledger_file(),
         layout.base_env_file(),
-    ] {
+    ]
+}
+
+/// Removes what means that the network runs: its plan, its records, its sockets. Logs and ports stay.
+pub(super) fn forget(layout: &Layout) {
+    for file in records(layout) {
         drop(std::fs::remove_file(file));
     }
-    drop(std::fs::remove_dir_all(layout.state.join("told")));
+    drop(std::fs::remove_dir_all(told(layout)));
     remove_sockets(&layout.runtime);
+}
+
+/// Whether there is nothing to forget.
+pub(super) fn is_forgotten(layout: &Layout) -> bool {
+    let mut left = records(layout).into_iter().chain([told(layout)]);
+    !left.any(|path| path.exists()) && !layout.runtime.exists()
+}
+
+fn told(layout: &Layout) -> PathBuf {
+    layout.state.join("told")
 }
 
 fn remove_sockets(dir: &Path) {

@@ -27,8 +27,8 @@ use crate::wire::dial::{DialError, Dialler};
 
 /// How long a supervisor may take to answer what needs no waiting.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks for a supervisor that is being started.
-const START_PAUSE: Duration = Duration::from_micros(500);
+/// Between two looks for a supervisor that is being started; a look takes ten microseconds.
+const START_PAUSE: Duration = Duration::from_micros(100);
 
 /// Follows a plan: the body is the Plan; answered with [`Applied`].
 pub const APPLY: &str = "apply";
@@ -152,9 +152,9 @@ pub struct Control {
     last: u64,
 }
 
-/// Waits until somebody listens on a socket that is about to be there. A plain look every half
-/// millisecond finds it sooner than the dialler's own patience; whether it is who is meant, the
-/// dialler finds out.
+/// Waits until somebody listens on a socket that is about to be there. A plain look now and again
+/// finds it sooner than the dialler's own patience; whether it is who is meant, the dialler finds
+/// out.
 fn await_listener(path: &Path, patience: Duration) {
     let deadline = std::time::Instant::now() + patience;
     while UnixStream::connect(path).is_err() && std::time::Instant::now() < deadline {
@@ -173,7 +173,15 @@ impl Control {
         await_listener(&layout.control_socket(), patience);
         let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None, None);
         runtime
-            .block_on(async { dialler.connect_patiently(deadline).await })
+            .block_on(async {
+                match dialler.connect(deadline).await {
+                    // Whoever listened is gone meanwhile; a successor is waited for.
+                    Err(DialError::NobodyListens | DialError::Refused) => {
+                        dialler.connect_patiently(deadline).await
+                    }
+                    done => done,
+                }
+            })
             .map_err(ControlError::Dial)?;
         Ok(Self {
             runtime,

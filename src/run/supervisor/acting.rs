@@ -110,7 +110,7 @@ impl Supervisor {
         let mut supervisor = Self {
             network: Network::new(Plan::empty(TopologyName::new("")), seed),
             listening: Listening::default(),
-            keeping: Keeping::new(records),
+            keeping: Keeping::new(records, &layout),
             minding: Minding::default(),
             waiters: Vec::new(),
             tasks: JoinSet::new(),

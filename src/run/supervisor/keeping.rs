@@ -15,7 +15,7 @@ use crate::model::name::InstanceName;
 use crate::model::policy::ProbeHow;
 use crate::plan::digest;
 use crate::plan::{Exec, Plan};
-use crate::run::keeper::client::{self, Events, KeeperClient, KeeperError};
+use crate::run::keeper::client::{self, Blocking, Events, KeeperClient, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::keeper::protocol::{
     Child, Ended, Event as KeeperEvent, Notice, Refusal, RefusalKind, Status,
@@ -81,9 +81,14 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(records: Records) -> Self {
-        let link = Link::Lost {
-            retry_at: Instant::now(),
+    /// Greets the keeper, which has just started us as a rule and answers at once: until it is
+    /// known what runs there is nothing else to do. Needs a tokio runtime.
+    pub(super) fn new(records: Records, layout: &Layout) -> Self {
+        let link = match client::connect(layout) {
+            Ok(connection) => Link::Connecting(tokio::spawn(watch(connection))),
+            Err(_) => Link::Lost {
+                retry_at: Instant::now(),
+            },
         };
         Self {
             link,
@@ -145,7 +150,10 @@ impl Keeping {
                     }
                 },
                 Link::Lost { retry_at } => {
-                    tokio::time::sleep_until(*retry_at).await;
+                    // A sleep counts whole milliseconds, also one that is over already.
+                    if *retry_at > Instant::now() {
+                        tokio::time::sleep_until(*retry_at).await;
+                    }
                     self.link = Link::Connecting(tokio::spawn(connect(layout.clone())));
                 }
                 Link::Connecting(task) => {
@@ -180,6 +188,10 @@ async fn connect(layout: Layout) -> Result<Connected, ConnectError> {
         Err(error) => Err(ConnectError::Keeper(error)),
     });
     let connection = found.await.unwrap_or(Err(ConnectError::Stopped))?;
+    watch(connection).await
+}
+
+async fn watch(connection: Blocking) -> Result<Connected, ConnectError> {
     KeeperClient::start(connection)
         .await
         .map_err(ConnectError::Keeper)
