@@ -3,10 +3,11 @@
   PEERS_DIR=... ZMQNET=target/release/zmqnet python3 benches/orchestrators.py TOOL[,TOOL..] N[,N..] REPS
 Ready = every child has bound its TCP port and told us so by unix datagram (no polling). up_s counts from exec of the tool.
 restart_ms = SIGKILL one child -> its replacement says ready (7 random children, one at a time, min uptime 1.1 s; first round).
-down_s = stop signal/command -> tool gone and every child gone. mem = PSS+RSS of the tool's own processes (children excluded).
+down_s = stop signal/command -> tool gone and every child gone, as the kernel tells of each by its pidfd (no polling). mem = PSS+RSS of the tool's own processes (children excluded).
 To add a tool: write a function (dir, n, kidcmd(i)) -> dict(cmd=[..], stop=callable or signal, env={})."""
-import os, sys, time, socket, signal, subprocess as sp, shutil, random, statistics as st, json, psutil
+import os, sys, time, select, socket, signal, subprocess as sp, shutil, random, statistics as st, json, psutil
 PD = os.path.abspath(os.environ.get("PEERS_DIR", "peers"))  # where the tools live: kid, venv/, npm/, scratch
+ZMQNET = os.path.abspath(shutil.which(os.environ.get("ZMQNET", "zmqnet")) or "zmqnet")
 KID = os.environ.get("KID", PD+"/kid"); V = PD+"/venv/bin/"; SETTLE = 1.5
 def w(p, s, x=False):
     open(p, "w").write(s)
@@ -35,12 +36,15 @@ def zmqnet(d, n, k):
     # JSON is a manifest too. Backoff is set to its least, since restart_ms is time on top of it.
     node = dict(command=[KID, "${node.index}", d+"/sock"], replicas=n, restart=dict(when="always", backoff="0s..0s", limit="1000/1m"))
     w(d+"/t.json", json.dumps(dict(zmqnet=1, name=f"orch{n}", nodes=dict(kid=node))))
-    Z = os.environ.get("ZMQNET", "zmqnet"); E = {"XDG_STATE_HOME": d+"/state", "XDG_RUNTIME_DIR": d+"/run"}
+    Z = ZMQNET; E = {"XDG_STATE_HOME": d+"/state", "XDG_RUNTIME_DIR": d+"/run"}
     os.makedirs(d+"/run", mode=0o700)
     return dict(cmd=[Z, "apply", d+"/t.json"], stop=[Z, "down", "-T", f"orch{n}"], env=E, daemon=True, own=lambda: [psutil.Process(s[x]["pid"]) for s in [json.loads(sp.run([Z, "status", "-T", f"orch{n}", "-o", "json"], env={**os.environ, **E}, stdout=sp.PIPE).stdout)] for x in ("keeper", "supervisor")])
 def alive(p):
     try: return open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError: return False
+def end_of(p):
+    try: return os.pidfd_open(p)
+    except OSError: return None
 def one(name, n, full):
     d = f"{PD}/o/{name}-{n}"; shutil.rmtree(d, ignore_errors=True); os.makedirs(d)
     s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(d+"/sock"); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -75,11 +79,13 @@ def one(name, n, full):
                 r["restart_ms_p50"] = st.median(L); r["restart_ms_max"] = max(L)
     except Exception as e: r["err"] = repr(e)
     own = [x.pid for x in procs()] if "procs" in dir() else [p.pid]
+    ends = [f for f in map(end_of, list(pids.values())+own) if f is not None]
     t = time.perf_counter()
-    if isinstance(o["stop"], list): sp.run(o["stop"], env=env, stdout=sp.DEVNULL, stderr=sp.DEVNULL, timeout=90)
+    if isinstance(o["stop"], list): sp.run(o["stop"], env=env, stdout=sp.DEVNULL, stderr=sp.DEVNULL)
     else: p.send_signal(o["stop"])
-    while any(alive(x) for x in list(pids.values()) + own) and time.perf_counter()-t < 60: time.sleep(.002); p.poll()
-    r["down_s"] = time.perf_counter()-t
+    for f in ends: select.select([f], [], [], max(0, 60-(time.perf_counter()-t)))
+    r["down_s"] = time.perf_counter()-t; p.poll()
+    for f in ends: os.close(f)
     left = [x for x in list(pids.values())+own if alive(x)]; r["left"] = len(left)
     for x in left: os.kill(x, 9)
     s.close(); return r
