@@ -9,7 +9,8 @@
 //! | `spawning`, `prober`, `listening` | how a process is asked for, how a probe asks |
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
-//! | `keeping` | the connection to the keeper: lost, found again, compared |
+//! | `keeping` | the connection to the keeper: lost, found again |
+//! | `hearing` | what the keeper says, and what it means for the members |
 //! | `serving`, `report`, `wires`, `gated`, `refused` | the control socket, and what `status` says |
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
 //!
@@ -19,6 +20,7 @@
 mod acting;
 mod applying;
 mod gated;
+mod hearing;
 mod keeping;
 mod keys;
 mod listening;
