@@ -69,7 +69,10 @@ pub struct NodeDecl {
     pub cwd: Option<String>,
     /// The public CURVE key of an `external` node, Z85.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$"))]
+    #[schemars(
+        regex(pattern = r"^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$"),
+        extend("x-expected" = "a public key: 40 characters of Z85, as in a `.key` file")
+    )]
     pub key: Option<String>,
     /// How it shows that it is alive.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -69,6 +69,7 @@ fn keys_are_made_listed_replaced_and_revoked_and_no_secret_is_shown() {
     assert_eq!(may_dial("alpha"), "votes>bravo");
     assert_eq!(may_dial("client"), "calls>alpha calls>bravo");
     assert_eq!(may_dial("operator"), "null>alpha null>bravo");
+    let plan = ok(&["plan", "-o", "json"]).stdout;
     ok(&["keys", "rotate", "bravo", "--overlap", "1h"]);
     ok(&["keys", "revoke", "client"]);
     let after = ok(&["keys", "ls", "-o", "json"]).json();
@@ -77,6 +78,8 @@ fn keys_are_made_listed_replaced_and_revoked_and_no_secret_is_shown() {
     assert!(now["overlap_until"].is_string() && now["rotated"].is_string());
     assert_eq!(was["created"], now["created"]);
     assert!(row(&after, "client")["revoked"].is_string());
+    let same = ok(&["plan", "-o", "json"]).stdout;
+    assert_eq!(plan, same, "a plan holds names, whatever the keys are");
     for format in ["table", "yaml"] {
         ok(&["keys", "ls", "-o", format]);
     }
