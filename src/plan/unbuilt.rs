@@ -74,11 +74,7 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
             }
         }
     }
-    for (index, link) in topology.links.iter().enumerate() {
-        let mut legs = topology.legs.iter().filter(|leg| leg.link == index);
-        if link.decl.gate == Some(true) && legs.any(|leg| leg.is_curve) {
-            add("encryption by a gate".to_owned(), &link.at.key("gate"));
-        }
+    for link in &topology.links {
         for (key, is_asked) in LINK_KEYS {
             if is_asked(link) {
                 add(format!("`{key}`"), &link.at.key(*key));

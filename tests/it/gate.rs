@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::{Ran, World, ports, python, wait_for};
+use crate::support::{Ran, World, ports, py, python, wait_for};
 
 /// Writes scripts and a manifest whose nodes are `NAME: script`, and applies it.
 struct Network {
@@ -493,4 +493,60 @@ fn a_name_that_a_gate_needs_is_a_clash() {
         format!("{stdout}{stderr}").contains("b-gate"),
         "{stdout}{stderr}"
     );
+}
+
+#[test]
+fn behind_gates_plain_programs_talk_under_curve_and_a_revoked_key_is_out() {
+    let asker = r#"
+n = 0
+while True:
+    s = sock(zmq.REQ, "ASK", RCVTIMEO=1000, LINGER=0)
+    try:
+        while True:
+            s.send(b"secret-%d" % n); assert s.recv() == b"secret-%d" % n
+            n += 1; say("asked", n); time.sleep(0.02)
+    except zmq.Again:
+        say("missed")
+    s.close()
+"#;
+    let net = Network::up(
+        20,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, asker.py], replicas: 2}",
+        "  ask: {pattern: request, from: asker, to: echo, gate: true, curve: always}",
+        &[("echo", ECHO), ("asker", asker)],
+    );
+    net.says("asker-0", "asked 20");
+    net.says("asker-1", "asked 20");
+    let wire = net.wire("ask", "asker-1", "echo");
+    assert_eq!(
+        (&wire["state"], &wire["mechanism"]),
+        (&json!("connected"), &json!("CURVE"))
+    );
+    // The programs were given no keys: the gates have theirs.
+    let env = net
+        .world
+        .ok(&["env", "asker-0", "-f", &net.file.display().to_string()])
+        .stdout;
+    assert!(!env.contains("ZMQNET_KEYS"), "{env}");
+    assert!(net.world.path("keys/asker-0.key_secret").exists());
+    assert!(!net.world.path("keys/asker-0-gate.key_secret").exists());
+    // A stranger in clear text gets no answer.
+    let at = wire["endpoint"].as_str().unwrap();
+    let stranger = "import sys, zmq\ns = zmq.Context().socket(zmq.REQ)\ns.connect(sys.argv[1])\ns.send(b'x')\nprint(s.poll(1000))\ns.close(0)";
+    assert_eq!(py(&net.world, stranger, &[at]).stdout, "0\n");
+    // Rotation loses no connection, revocation ends one and no other.
+    net.world.ok(&["keys", "rotate", "asker-0"]);
+    net.world.ok(&["keys", "revoke", "asker-1"]);
+    net.says("asker-1", "missed");
+    let wire = wait_for("the revoked one is out", || {
+        let wire = net.wire("ask", "asker-1", "echo");
+        (wire["state"] == "down").then_some(wire)
+    });
+    let reason = wire["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("revoked") || reason.contains("key"),
+        "{reason}"
+    );
+    assert!(!net.logs("asker-0").contains("missed"));
+    assert_eq!(net.wire("ask", "asker-0", "echo")["state"], "connected");
 }

@@ -10,7 +10,9 @@
 //! way, end with code 0.
 
 mod holder;
+mod keys;
 mod lookout;
+mod passage;
 mod verbs;
 
 use std::collections::HashMap;
@@ -23,19 +25,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
-use crate::model::policy::Overflow;
-use crate::model::socket::{Side, SocketType};
-use crate::roles::gate::{Config, Door, Outer};
+use crate::model::socket::SocketType;
+use crate::roles::gate::{Config, Outer};
 use crate::wire::hub::{
-    CloseReason, ConnId, DialId, Face, Flow, Held, HoldError, Hub, HubEvent, Ledger, ListenError,
-    Ring, Security, Tap,
+    CloseReason, ConnId, DialId, Face, Held, HoldError, Hub, HubEvent, ListenError, Ring, Security,
 };
+
+use crate::wire::keyed::Keys;
 
 use super::looking::{Looking, Place};
 use super::node::{NodeError, raise_files};
+use keys::DoorKeys;
 use lookout::Lookout;
+use passage::{Passage, outer_of};
 
 /// The port name of the health socket.
 const HEALTH: &str = "health";
@@ -64,20 +67,6 @@ enum News {
     Ready { dial: DialId, held: Held },
     /// The program closed its connection before.
     GivenUp { dial: DialId },
-}
-
-/// A door, and what is known of it.
-struct Passage {
-    door: Door,
-    /// Who asks the lookout for connections; where the program listens.
-    wanted: Option<mpsc::Sender<ConnId>>,
-    /// Connections from outside that wait for one inside.
-    waiting: Vec<ConnId>,
-    /// Why nothing can pass now, in words.
-    hindrance: Option<String>,
-    /// What passed outwards and inwards on wires that are gone.
-    outward: Arc<Ledger>,
-    inward: Arc<Ledger>,
 }
 
 /// A connection of the program for which the other side is being dialled.
@@ -121,6 +110,7 @@ struct Gate {
     config: Config,
     limits: WireLimits,
     hub: Hub,
+    keys: DoorKeys,
     passages: Vec<Passage>,
     /// Doors that could not be bound yet.
     unbound: Vec<usize>,
@@ -148,21 +138,15 @@ impl Gate {
         hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
             .map_err(NodeError::Listen)?;
         hub.limit(limits.clone());
+        let keys = DoorKeys::open(config).map_err(NodeError::Keys)?;
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let (meet, met) = mpsc::channel(NEWS_MAX);
-        let passage = |door: &Door| Passage {
-            door: door.clone(),
-            wanted: None,
-            waiting: Vec::new(),
-            hindrance: None,
-            outward: Arc::default(),
-            inward: Arc::default(),
-        };
         Ok(Self {
             config: config.clone(),
             limits,
             hub,
-            passages: config.doors.iter().map(passage).collect(),
+            keys,
+            passages: config.doors.iter().map(Passage::new).collect(),
             unbound: (0..config.doors.len()).collect(),
             pairs: HashMap::new(),
             outer_of: HashMap::new(),
@@ -198,6 +182,7 @@ impl Gate {
                 _ = interrupt.recv() => self.is_draining = true,
                 Some(news) = self.news.recv() => self.hear(news),
                 Some((door, held)) = self.met.recv() => self.dial(door, held),
+                () = self.keys.changed() => self.rekey(),
                 event = self.hub.next() => self.receive(event),
                 () = &mut tick, if is_ticking => {
                     self.bind(give_up)?;
@@ -239,6 +224,7 @@ impl Gate {
     }
 
     fn bind_door(&mut self, number: usize) -> Result<(), ListenError> {
+        let security = self.keys.security(number);
         let passage = &mut self.passages[number];
         let door = &passage.door;
         match &door.outer {
@@ -249,7 +235,7 @@ impl Gate {
                 };
                 for at in at {
                     self.hub
-                        .listen_shown(&door.name, at, face.clone(), Security::Open)?;
+                        .listen_shown(&door.name, at, face.clone(), security.clone())?;
                     tracing::info!("bound to {at} for {}", door.inner);
                 }
                 let (wanted, asked) = mpsc::channel(self.limits.pending_max);
@@ -400,8 +386,18 @@ impl Gate {
             tracing::warn!("too many connections wait for the other side");
             return;
         }
-        let face = held.face();
-        let dial = self.hub.dial_forwarding(&passage.door.name, at, face, None);
+        let keys = match self.keys_for(door) {
+            None | Some(Keys::Open) => Vec::new(),
+            Some(Keys::Curve(keys)) if keys.is_empty() => {
+                // The program dials again, and by then there may be one.
+                self.passages[door].hindrance =
+                    Some("the key of the other side, or its own, is not here".to_owned());
+                return;
+            }
+            Some(Keys::Curve(keys)) => keys,
+        };
+        let name = &passage.door.name;
+        let dial = self.hub.dial_forwarding(name, at, held.face(), keys);
         let (want, wanted) = oneshot::channel();
         let of = Dial {
             door,
@@ -454,37 +450,5 @@ impl Gate {
             self.hub.close(inner);
             self.forget(outer);
         }
-    }
-}
-
-fn outer_of(door: &Door) -> &Endpoint {
-    match &door.outer {
-        Outer::Dials { at, .. } => at,
-        Outer::Listens { .. } => &door.inner,
-    }
-}
-
-impl Passage {
-    /// How messages pass, outwards and inwards: only what is published may be dropped.
-    fn flows(&self, places: [usize; 2], limits: &WireLimits, ring: &Arc<Ring>) -> [Flow; 2] {
-        let (outward, inward) = match self.door.side {
-            Side::From => (self.door.overflow, Overflow::Block),
-            Side::To => (Overflow::Block, self.door.overflow),
-        };
-        let flow = |overflow: Overflow, ledger: &Arc<Ledger>, place: usize| Flow {
-            overflow,
-            bytes_max: limits.peer_bytes_max,
-            messages_max: self
-                .door
-                .messages_max
-                .filter(|_| overflow != Overflow::Block)
-                .map(|max| max as usize),
-            ledger: ledger.clone(),
-            tap: Tap::new(ring, place),
-        };
-        [
-            flow(outward, &self.outward, places[0]),
-            flow(inward, &self.inward, places[1]),
-        ]
     }
 }

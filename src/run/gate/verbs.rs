@@ -86,7 +86,7 @@ impl Gate {
                 Reply::failure(zn1::CONFLICT, id, refused)
             }
             None => {
-                self.config = next;
+                self.follow(next);
                 Reply::new(zn1::OK, id, Value::Null)
             }
         }

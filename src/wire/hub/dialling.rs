@@ -4,6 +4,7 @@
 //! always exactly one of the three. Nothing here waits for a peer, so whoever starts is never
 //! blocked by one that is not there.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub(super) struct Dial {
     socket_type: SocketType,
     identity: Bytes,
     security: Option<Arc<CurveClient>>,
+    /// Other keys that may be the ones the other end knows: each attempt takes the next.
+    spare: VecDeque<Arc<CurveClient>>,
     is_kept: bool,
     /// Its connections are ends of wires.
     pub(super) forwards: bool,
@@ -100,20 +103,34 @@ impl Hub {
     }
 
     /// Keeps dialling until there is a connection, which is one end of a wire: what it reads goes to
-    /// the other end once it is paired. Whoever hears of its end hangs up.
+    /// the other end once it is paired. Whoever hears of its end hangs up. With keys it speaks CURVE,
+    /// with any of them.
     pub fn dial_forwarding(
         &mut self,
         name: &str,
         endpoint: &Endpoint,
         face: &Face,
-        security: Option<CurveClient>,
+        keys: Vec<CurveClient>,
     ) -> DialId {
+        let mut keys = keys.into_iter();
         let dialling = Dialling {
             identity: face.identity.clone(),
-            security,
+            security: keys.next(),
         };
         let how = (dialling, Kind::Forwarding);
-        self.begin(name.into(), endpoint, face.socket_type, how)
+        let id = self.begin(name.into(), endpoint, face.socket_type, how);
+        let dial = self.dials.get_mut(&id).expect("begun in the line above");
+        dial.spare = keys.map(Arc::new).collect();
+        id
+    }
+
+    /// Gives a dial under CURVE other keys, from its next attempt on; none changes nothing.
+    pub fn rekey(&mut self, id: DialId, keys: Vec<CurveClient>) {
+        let mut keys = keys.into_iter().map(Arc::new);
+        if let (Some(dial), Some(first)) = (self.dials.get_mut(&id), keys.next()) {
+            dial.security = Some(first);
+            dial.spare = keys.collect();
+        }
     }
 
     fn begin(
@@ -132,6 +149,7 @@ impl Hub {
             socket_type,
             identity: dialling.identity,
             security: dialling.security.map(Arc::new),
+            spare: VecDeque::new(),
             is_kept: kind != Kind::Once,
             forwards: kind == Kind::Forwarding,
             backoff: BACKOFF_MIN,
@@ -232,6 +250,9 @@ impl Hub {
             // Many that lost the same peer do not come back in the same moment.
             let rest = dial.backoff.mul_f64(0.75 + fastrand::f64() / 2.0);
             dial.backoff = (dial.backoff * 2).min(BACKOFF_MAX);
+            if let Some(next) = dial.spare.pop_front() {
+                dial.spare.extend(dial.security.replace(next));
+            }
             dial.attempt = self.attempt(id, &dial.endpoint, rest.min(BACKOFF_MAX));
             self.dials.insert(id, dial);
         }
