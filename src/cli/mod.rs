@@ -8,6 +8,7 @@ mod attach;
 mod bench;
 pub mod check;
 mod completions;
+mod conns;
 pub mod decisions;
 mod down;
 pub mod env;
@@ -19,6 +20,7 @@ mod hands;
 mod hidden;
 pub mod init;
 mod keys;
+mod listeners;
 pub mod load;
 mod logs;
 pub mod look;
@@ -108,6 +110,7 @@ enum Command {
     Down(down::Args),
     Ls(ls::Args),
     Why(why::Args),
+    Conns(conns::Args),
     Keys(keys::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -138,6 +141,7 @@ impl Command {
             Self::Down(args) => args.run(global),
             Self::Ls(args) => args.run(global),
             Self::Why(args) => args.run(global),
+            Self::Conns(args) => args.run(global),
             Self::Keys(args) => args.run(global),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),

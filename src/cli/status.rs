@@ -6,6 +6,7 @@ use comfy_table::{Table, presets};
 
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
+use super::listeners;
 use super::network::{self, control_failure};
 use super::ui::{self, Format, FormatArgs};
 use crate::run::control::Look;
@@ -17,7 +18,8 @@ use crate::run::status::{Goal, NodeStatus, Status, WireState};
 pub(super) struct Args {
     #[command(flatten)]
     format: FormatArgs,
-    /// Show the wires too: connected or not, and why.
+    /// Show the wires too: connected or not, and why; and the limits of listening sockets, and what
+    /// they refused.
     #[arg(long)]
     wires: bool,
     /// Exit with 5 where something does not stand as planned.
@@ -48,6 +50,9 @@ impl Args {
                 ui::data(nodes_table(&status));
                 if self.wires {
                     ui::data(format_args!("\n{}", wires_table(&status)));
+                    if let Some(listeners) = listeners::text(&status) {
+                        ui::data(format_args!("\n{listeners}"));
+                    }
                 }
             }
             if self.watch {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::Phase;
+use crate::model::limits::WireLimits;
 
 /// The version of this shape.
 pub const STATUS_SCHEMA: u32 = 1;
@@ -66,6 +67,9 @@ pub struct NodeStatus {
     pub endpoints: Vec<EndpointStatus>,
     /// What its probes found.
     pub probe: ProbeStatus,
+    /// Its listening sockets, where they are ours: limits, and what they refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub listeners: Option<ListenersStatus>,
     /// What its role knows now.
     pub facts: serde_json::Map<String, serde_json::Value>,
     /// Why it is in its state, where there is more to say than the state's name.
@@ -77,6 +81,21 @@ pub struct NodeStatus {
     pub origin: String,
     /// How it is expected to stand: what `apply` and `wait` wait for.
     pub goal: Goal,
+}
+
+/// The listening sockets of a role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenersStatus {
+    /// Connections whose handshake is done.
+    pub open: u64,
+    /// Connections in their handshake.
+    pub pending: u64,
+    /// Connections accepted so far.
+    pub accepted: u64,
+    /// Connections refused or ended so far, by the limit that was broken.
+    pub rejected: serde_json::Map<String, serde_json::Value>,
+    /// The limits in force.
+    pub limits: WireLimits,
 }
 
 /// How an instance is expected to stand, and whether it does.

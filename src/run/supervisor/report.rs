@@ -25,7 +25,7 @@ use crate::run::control::Look;
 use crate::run::logs;
 use crate::run::procfs;
 use crate::run::status::{
-    EndpointStatus, Goal, NodeStatus, ProbeStatus, Runner, STATUS_SCHEMA, Status,
+    EndpointStatus, Goal, ListenersStatus, NodeStatus, ProbeStatus, Runner, STATUS_SCHEMA, Status,
 };
 use crate::wire::dial;
 
@@ -159,6 +159,7 @@ fn elsewhere(instance: &Instance) -> NodeStatus {
             })
             .collect(),
         probe: ProbeStatus::default(),
+        listeners: None,
         facts: Map::new(),
         reason: Some("somebody else starts it".to_owned()),
         log: Vec::new(),
@@ -190,6 +191,7 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
         if let Some(Value::Object(facts)) = known.and_then(|known| known.get("facts")) {
             node.facts = facts.clone();
         }
+        node.listeners = known.and_then(listeners);
     }
     let looked = tokio::task::spawn_blocking(move || {
         for node in &mut status.nodes {
@@ -202,6 +204,18 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
         status
     });
     looked.await.expect("looking around does not panic")
+}
+
+/// What a role says of its listening sockets.
+fn listeners(facts: &Value) -> Option<ListenersStatus> {
+    let count = |whose: &str, key: &str| facts[whose][key].as_u64();
+    Some(ListenersStatus {
+        open: count("connected", "open")?,
+        pending: count("connected", "pending")?,
+        accepted: count("listeners", "accepted")?,
+        rejected: facts["listeners"]["rejected"].as_object()?.clone(),
+        limits: serde_json::from_value(facts["limits"].clone()).ok()?,
+    })
 }
 
 /// Reads the log of what fails, and whether somebody listens where an external one should.
