@@ -1,7 +1,7 @@
 //! Attacks on a real network: strangers with raw sockets, and a legitimate client that is served
 //! throughout. After each, the role lives on in the same process with the memory it had.
 
-mod fort;
+pub(crate) mod fort;
 
 use fort::Fort;
 

@@ -3,6 +3,8 @@
 //! An identity is held by one connection of a port at a time. Answers go by the hub's own numbers,
 //! so a second claimant could take nothing from the first; it is refused all the same, since
 //! whoever reads `status`, a log or a ban by identity must be able to take the name for the peer.
+//! It is refused when its handshake has lasted as long as it may, and gets the name if its holder
+//! ends before: a peer that comes back after its machine was lost is its own successor.
 
 use std::sync::Arc;
 
@@ -173,10 +175,21 @@ impl Hub {
     pub(super) fn judge(&mut self, conn: ConnId, claim: &Claim) -> Option<HubEvent> {
         let refused = self.objection(conn, claim);
         let entry = self.connections.get_mut(&conn)?;
-        if let Some(limit) = refused {
-            entry.peer.refuse(limit);
-            self.end(conn, CloseReason::Limit(limit));
-            return None;
+        match refused {
+            Some(Objection::Held) => {
+                entry.peer.wait_for_name();
+                self.waiting.push_back((conn, claim.clone()));
+                return None;
+            }
+            Some(Objection::Not(limit)) => {
+                // libzmq never comes back after an ERROR, and a ban ends.
+                if limit != Limit::Banned {
+                    entry.peer.refuse(limit);
+                }
+                self.end(conn, CloseReason::Limit(limit));
+                return None;
+            }
+            None => {}
         }
         let (port, origin) = (entry.port.clone(), entry.origin);
         entry.is_open = true;
@@ -204,7 +217,19 @@ impl Hub {
         Some(HubEvent::Opened { port, conn, dial })
     }
 
-    fn objection(&self, conn: ConnId, claim: &Claim) -> Option<Limit> {
+    /// A name is free again: who has waited for it longest is judged anew.
+    pub(super) fn hand_on(&mut self, port: &Arc<str>, identity: &Bytes) {
+        let connections = &self.connections;
+        let is_next = |(conn, claim): &(ConnId, Claim)| {
+            let entry = connections.get(conn);
+            claim.identity == *identity && entry.is_some_and(|entry| entry.port == *port)
+        };
+        if let Some(next) = self.waiting.iter().position(is_next) {
+            self.named.extend(self.waiting.remove(next));
+        }
+    }
+
+    fn objection(&self, conn: ConnId, claim: &Claim) -> Option<Objection> {
         let entry = self.connections.get(&conn)?;
         // Whom we dialled is who we dialled.
         entry.listener()?;
@@ -214,18 +239,18 @@ impl Hub {
             identity: &claim.identity,
         };
         if self.bans.meets(&who) {
-            return Some(Limit::Banned);
+            return Some(Objection::Not(Limit::Banned));
         }
         if claim.identity.is_empty() {
             return None;
         }
+        let guard = entry.guard.as_ref();
+        if guard.is_some_and(|guard| is_of_another(claim, guard)) {
+            return Some(Objection::Not(Limit::Identity));
+        }
         let name = (entry.port.clone(), claim.identity.clone());
         let is_held = self.identities.contains_key(&name);
-        let is_stolen = entry
-            .guard
-            .as_ref()
-            .is_some_and(|guard| is_of_another(claim, guard));
-        (is_held || is_stolen).then_some(Limit::Identity)
+        is_held.then_some(Objection::Held)
     }
 
     /// Counts the end of a connection that was accepted, where it broke a limit, and remembers whose
@@ -249,6 +274,14 @@ impl Hub {
             detail,
         });
     }
+}
+
+/// Why a peer is not admitted now.
+enum Objection {
+    /// Somebody else has its name, for the moment.
+    Held,
+    /// It broke this.
+    Not(Limit),
 }
 
 /// Whether a peer calls itself what another key's owner is called. Ours call themselves

@@ -181,6 +181,10 @@ pub struct Hub {
     last_dial: u64,
     /// Who holds an identity, by the name of the port.
     identities: HashMap<(Arc<str>, Bytes), ConnId>,
+    /// Who waits for an identity that is held, first come first; at most who is pending.
+    waiting: VecDeque<(ConnId, Claim)>,
+    /// Whose identity has become free.
+    named: VecDeque<(ConnId, Claim)>,
     last: u64,
     accepted: u64,
     refusals: Refusals,
@@ -210,6 +214,8 @@ impl Hub {
             dials: HashMap::new(),
             last_dial: 0,
             identities: HashMap::new(),
+            waiting: VecDeque::new(),
+            named: VecDeque::new(),
             last: 0,
             accepted: 0,
             refusals: Refusals::default(),
@@ -259,6 +265,12 @@ impl Hub {
             tokio::task::coop::consume_budget().await;
             if let Some(event) = self.ended.pop_front() {
                 return event;
+            }
+            if let Some((conn, claim)) = self.named.pop_front() {
+                if let Some(event) = self.judge(conn, &claim) {
+                    return event;
+                }
+                continue;
             }
             // One newcomer, one event: neither a flood of connections nor one of messages keeps the
             // other from being heard.
@@ -359,7 +371,11 @@ impl Hub {
             let name = (entry.port.clone(), entry.identity.clone());
             if self.identities.get(&name) == Some(&conn) {
                 self.identities.remove(&name);
+                self.hand_on(&entry.port, &entry.identity);
             }
+        }
+        if !entry.is_open {
+            self.waiting.retain(|(waiting, _)| *waiting != conn);
         }
         while self.tasks.try_join_next().is_some() {}
         Some(entry)

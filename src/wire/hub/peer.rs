@@ -93,6 +93,8 @@ struct State {
     /// The hub knows that there is news.
     is_told: bool,
     is_paused: bool,
+    /// Somebody else has the name it claims.
+    waits_for_name: bool,
     ended: Option<CloseReason>,
     pings: Pings,
 }
@@ -154,6 +156,7 @@ impl Peer {
                 forwards,
                 is_told: false,
                 is_paused: false,
+                waits_for_name: false,
                 ended: None,
                 pings,
             }),
@@ -342,6 +345,20 @@ impl Peer {
         Ok(())
     }
 
+    /// The peer is admitted when its name is free, or refused when its time is over.
+    pub(super) fn wait_for_name(&self) {
+        self.state().waits_for_name = true;
+    }
+
+    /// What it means that the handshake took too long.
+    fn late(&self) -> CloseReason {
+        if !self.state().waits_for_name {
+            return CloseReason::HandshakeTimeout;
+        }
+        self.refuse(Limit::Identity);
+        CloseReason::Limit(Limit::Identity)
+    }
+
     /// Shows the whole greeting, if it was held back so far.
     fn release(&self) -> Result<(), CloseReason> {
         let mut state = self.state();
@@ -456,7 +473,7 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                 }
                 if beat.take().is_none() {
                     if Instant::now() >= deadline {
-                        return Err(CloseReason::HandshakeTimeout);
+                        return Err(peer.late());
                     }
                     peer.release()?;
                     timer.as_mut().reset(deadline);

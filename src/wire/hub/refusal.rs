@@ -353,9 +353,6 @@ mod tests {
             ..refused([10, 0, 0, 1], Limit::Protocol)
         });
         let reason = &refusals.list()[0].reason;
-        assert!(
-            !reason.contains('\u{1b}') && reason.len() < 100,
-            "{reason}"
-        );
+        assert!(!reason.contains('\u{1b}') && reason.len() < 100, "{reason}");
     }
 }

@@ -17,9 +17,9 @@ const RSS_LEFT_KIB_MAX: u64 = 73 * 1_024;
 const FDS_LEFT_MAX: usize = 3;
 
 /// A running network of one node, and its client.
-pub(super) struct Fort {
-    pub(super) world: World,
-    pub(super) port: u16,
+pub(crate) struct Fort {
+    pub(crate) world: World,
+    pub(crate) port: u16,
     pid: u32,
     rss_kib: u64,
     fds: usize,
@@ -41,7 +41,7 @@ impl Drop for Served {
 }
 
 /// One of our Python scripts, not started yet.
-pub(super) fn script(world: &World, name: &str, args: &[&str]) -> Command {
+pub(crate) fn script(world: &World, name: &str, args: &[&str]) -> Command {
     let mut command = world.command(python());
     command
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -83,7 +83,7 @@ impl Served {
 
 impl Fort {
     /// Starts a replica with these `limits:` and a client that it serves.
-    pub(super) fn start(limits: &str) -> Self {
+    pub(crate) fn start(limits: &str) -> Self {
         let world = World::new();
         let port = ports(4);
         let text = format!(
@@ -108,7 +108,7 @@ impl Fort {
     }
 
     /// What `status` says of the replica.
-    pub(super) fn node(&self) -> Value {
+    pub(crate) fn node(&self) -> Value {
         self.world.ok(&["status", "-o", "json"]).json()["nodes"][0].take()
     }
 
@@ -126,7 +126,7 @@ impl Fort {
 
     /// Does an attack to its end; gives what it met.
     #[track_caller]
-    pub(super) fn attack(&self, name: &str, options: &[&str]) -> Value {
+    pub(crate) fn attack(&self, name: &str, options: &[&str]) -> Value {
         let port = self.port.to_string();
         let mut args = vec![name, port.as_str()];
         args.extend(options);
@@ -138,7 +138,7 @@ impl Fort {
     /// Insists that the attack left nothing: the same process, never restarted, its memory and its
     /// descriptors as before.
     #[track_caller]
-    pub(super) fn stands(&self, after: &str) {
+    pub(crate) fn stands(&self, after: &str) {
         let node = self.node();
         assert_eq!(node["state"], "ready", "after {after}: {node}");
         assert_eq!(node["pid"], self.pid, "after {after}");
@@ -155,7 +155,7 @@ impl Fort {
 
     /// Does an attack whose every connection must be ended by us, and which must leave nothing.
     #[track_caller]
-    pub(super) fn refuses(&self, name: &str, options: &[&str]) -> Value {
+    pub(crate) fn refuses(&self, name: &str, options: &[&str]) -> Value {
         let met = self.attack(name, options);
         assert_eq!(met["open"], 0, "{name}: {met}");
         self.stands(name);
@@ -163,7 +163,7 @@ impl Fort {
     }
 
     /// Ends the client: everything it asked was answered.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let answered = self.client.take().unwrap().end();
         assert!(answered > 20, "{answered} requests were answered");
     }
