@@ -81,7 +81,8 @@ impl Layout {
     /// Whether a file of the runtime directory means nothing once nothing runs: a socket, or keys.
     pub fn is_transient(file: &Path) -> bool {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".sock") || name.ends_with(".keys.json")
+        let ends = [".sock", ".keys.json", ".keys.new"];
+        ends.iter().any(|end| name.ends_with(end))
     }
 
     /// The keeper's socket.

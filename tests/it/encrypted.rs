@@ -216,6 +216,109 @@ fn a_client_that_joins_is_admitted_while_the_program_it_asks_runs_on() {
     assert_eq!(pid(), before, "it was not restarted");
 }
 
+/// A worker that dials whoever asks it, and its prober, by six lines of pyzmq.
+const WORKER: &str = "\
+import json, os, zmq
+keys = json.load(open(os.environ['ZMQNET_KEYS']))
+socket = zmq.Context().socket(zmq.REP)
+socket.curve_publickey, socket.curve_secretkey = keys['public'].encode(), keys['secret'].encode()
+for endpoint, key in keys['sockets']['TASKS']['servers'].items():
+    socket.curve_serverkey = key.encode()
+    socket.connect(endpoint)
+while True:
+    assert socket.recv() == b'PING'
+    socket.send(b'PONG')
+";
+
+#[test]
+fn a_worker_that_only_dials_is_probed_under_curve_too() {
+    let world = World::new();
+    let first = ports(4);
+    world.write("worker.py", WORKER);
+    let python = python().display();
+    world.write(
+        "topology.yaml",
+        &format!(
+            "{{zmqnet: 1, name: probed, security: {{curve: always}}, defaults: {{ports: {first}..{}}}, nodes: {{client: {{command: [/bin/sleep, '100']}}, worker: {{command: ['{python}', worker.py], probe: {{request: tasks, send: PING, expect: PONG}}}}}}, links: {{tasks: {{pattern: request, from: client, to: worker, listen: from}}}}}}",
+            first + 3
+        ),
+    );
+    world.ok(&["apply"]);
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap().clone();
+    let worker = nodes.iter().find(|node| node["name"] == "worker").unwrap();
+    assert_eq!(worker["state"], "ready");
+    assert!(
+        worker["probe"]["p50_us"].is_number(),
+        "it was asked: {worker}"
+    );
+}
+
+/// A manifest of two hosts, which are two addresses of this machine's loopback.
+const TWO_HOSTS: &str = "\
+zmqnet: 1
+name: wide
+hosts: {left: {address: 127.0.0.2}, right: {address: 127.0.0.3}}
+nodes:
+  alpha: {kind: replica, host: left, port: PORT}
+  bravo: {kind: replica, host: right, port: PORT}
+links:
+  votes: {pattern: mesh, among: [alpha, bravo]}
+";
+
+#[test]
+fn two_hosts_are_encrypted_with_nothing_written_once_they_have_each_others_keys() {
+    let text = TWO_HOSTS.replace("PORT", &ports(1).to_string());
+    let (left, right) = (World::new(), World::new());
+    for (world, host) in [(&left, "left"), (&right, "right")] {
+        world.write("topology.yaml", &text);
+        let refused = world.run(&["apply", "--host", host]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+    }
+    let copy = |from: &World, to: &World, name: &str| {
+        let file = format!("keys/{name}.key");
+        fs::copy(from.path(&file), to.path(&file)).unwrap();
+    };
+    copy(&left, &right, "alpha");
+    copy(&right, &left, "bravo");
+    left.ok(&["apply", "--host", "left"]);
+    right.ok(&["apply", "--host", "right"]);
+    let is_whole = |world: &World, to: &str| {
+        let sent = send(world, to);
+        let peers = sent["messages"][0]["peers"].as_array()?.clone();
+        peers.iter().all(|peer| peer["acked"] == true).then_some(())
+    };
+    wait_for("both reach each other", || {
+        is_whole(&left, "alpha").and(is_whole(&right, "bravo"))
+    });
+    assert!(
+        wires(&left)
+            .iter()
+            .any(|wire| wire.contains("alpha>bravo connected"))
+    );
+    // A new key that the other host does not have yet harms nobody, also after a restart.
+    left.ok(&["keys", "rotate", "alpha"]);
+    left.ok(&["restart", "alpha"]);
+    wait_for("both reach each other by the key before", || {
+        is_whole(&left, "alpha").and(is_whole(&right, "bravo"))
+    });
+    copy(&left, &right, "alpha");
+    wait_for("and by the new one", || {
+        is_whole(&left, "alpha").and(is_whole(&right, "bravo"))
+    });
+    // Revoked on one host, it is admitted there no more, and the other host need not know.
+    right.ok(&["keys", "revoke", "alpha"]);
+    wait_for("alpha is refused by bravo", || {
+        let wires = wires(&left);
+        let wire = wires
+            .iter()
+            .find(|wire| wire.starts_with("alpha>bravo"))
+            .unwrap();
+        wire.contains("down bravo does not admit the key of alpha")
+            .then_some(())
+    });
+}
+
 #[test]
 fn an_endpoint_and_its_key_are_enough_to_talk_to_a_replica() {
     let world = World::new();

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
 use super::acting::Supervisor;
 use super::spawning::write_private;
 use crate::model::layout::Layout;
@@ -60,7 +62,8 @@ impl Supervisor {
                 Ok(told) => {
                     due = [due, told.good_until].into_iter().flatten().min();
                     let path = self.layout.keys_file(name.as_str());
-                    if std::fs::read(&path).is_ok_and(|present| present == *told.text) {
+                    let present = std::fs::read(&path).map(Zeroizing::new);
+                    if present.is_ok_and(|present| present == told.text) {
                         continue;
                     }
                     if let Err(error) = write_private(&path, &told.text) {

@@ -142,12 +142,20 @@ fn judge(
     let ends = [listener(wire), &wire.dialler];
     for name in ends.into_iter().chain(gates.into_iter().flatten()) {
         match nodes.get(name.as_str()) {
+            Some(node) if is_elsewhere(node) => {}
             Some(node) if node.pid.is_none() && node.kind != "external" => {
                 return down(not_running(node));
             }
             Some(_) => {}
             None => return down(format!("{name} is not in the plan")),
         }
+    }
+    let is_far = |name: &InstanceName| nodes.get(name.as_str()).is_some_and(|it| is_elsewhere(it));
+    if ends.into_iter().all(is_far) {
+        return Found {
+            state: WireState::Unknown,
+            reason: Some("it is between other hosts".to_owned()),
+        };
     }
     if let Some(judged) = gated::judge(wire, facts) {
         return judged.map_or_else(down, |()| connected(None));
@@ -158,6 +166,9 @@ fn judge(
     match refused::heard(wire, listener(wire), facts) {
         Some(Heard::Admitted) => connected(None),
         Some(Heard::Refused(words)) => down(words),
+        Some(Heard::Absent) if is_far(&wire.dialler) => {
+            down(format!("{} has not dialled from its host", wire.dialler))
+        }
         Some(Heard::Absent) => match by_kernel(wire, sight, expected) {
             Found {
                 state: WireState::Connected,
@@ -185,6 +196,11 @@ fn by_kernel(wire: &Wire, sight: &Sight, expected: usize) -> Found {
             },
         },
     }
+}
+
+/// Whether another host starts it: here it has never entered a state.
+fn is_elsewhere(node: &NodeStatus) -> bool {
+    node.pid.is_none() && node.since == 0 && node.kind != "external"
 }
 
 fn not_running(node: &NodeStatus) -> String {
