@@ -13,6 +13,8 @@ pub mod linger;
 mod link;
 
 #[cfg(test)]
+mod control_tests;
+#[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
 mod mutation_tests;

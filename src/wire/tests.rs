@@ -72,9 +72,14 @@ pub(super) fn greeting() -> Vec<u8> {
 
 /// A raw ZMTP peer whose handshake is sent but not read.
 pub(super) async fn raw(endpoint: &Endpoint, identity: &str) -> TcpStream {
+    raw_as(endpoint, "DEALER", identity).await
+}
+
+/// The same with a socket type.
+pub(super) async fn raw_as(endpoint: &Endpoint, ty: &str, identity: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address(endpoint)).await.unwrap();
     let mut ready = b"\x05READY".to_vec();
-    for (name, value) in [("Socket-Type", "DEALER"), ("Identity", identity)] {
+    for (name, value) in [("Socket-Type", ty), ("Identity", identity)] {
         ready.push(name.len() as u8);
         ready.extend_from_slice(name.as_bytes());
         ready.extend_from_slice(&(value.len() as u32).to_be_bytes());
