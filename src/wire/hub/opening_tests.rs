@@ -14,6 +14,7 @@ use super::event::{CloseReason, Mechanism};
 use super::guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 use super::inbox::Received;
 use super::opening::{GREETING_START, Side};
+use super::refusal::Limit;
 use super::session::{Session, SessionConfig};
 
 fn session(socket_type: SocketType, side: Side) -> Session {
@@ -253,4 +254,44 @@ fn the_greeting_is_shown_in_two_parts_and_whole_to_whoever_waits() {
     ours.receive(Bytes::copy_from_slice(&GREETING_START[10..]))
         .unwrap();
     assert_eq!(written(&mut ours).len(), 64 - GREETING_START.len());
+}
+
+/// A listener and a dialler under CURVE, both open.
+fn pair() -> (Session, Session) {
+    let (server, client) = (curve::generate(), curve::generate());
+    let mut ours = listening(&guard(&[&server], &[&client]));
+    let mut theirs = dialling(&client, &server);
+    assert_eq!(carry(&mut ours, &mut theirs, 1_000), (Ok(()), Ok(())));
+    (ours, theirs)
+}
+
+#[test]
+fn parts_are_bounded_while_they_arrive_also_under_curve() {
+    let (mut ours, mut theirs) = pair();
+    let parts = |n| vec![Bytes::from_static(b"part"); n];
+    theirs.send(parts(64)).unwrap();
+    receive(&mut ours, &written(&mut theirs)).unwrap();
+    assert!(matches!(ours.take(), Some(Received::Message(frames)) if frames.len() == 64));
+    // All but the end of a message that would be too long.
+    theirs.send(parts(10_000)).unwrap();
+    let bytes = written(&mut theirs);
+    let end = receive(&mut ours, &bytes[..bytes.len() / 2]);
+    assert_eq!(end, Err(CloseReason::Limit(Limit::Parts)));
+    assert!(ours.take().is_none());
+}
+
+#[test]
+fn answers_to_heartbeats_are_no_parts_and_heartbeats_are_counted_under_curve() {
+    let (mut ours, mut theirs) = pair();
+    for _ in 0..1_000 {
+        ours.ping();
+        receive(&mut theirs, &written(&mut ours)).unwrap();
+        receive(&mut ours, &written(&mut theirs)).unwrap();
+    }
+    assert_eq!((ours.pings_in, theirs.pings_in), (0, 1_000));
+    theirs
+        .send(vec![Bytes::from_static(b"still here")])
+        .unwrap();
+    receive(&mut ours, &written(&mut theirs)).unwrap();
+    assert!(ours.take().is_some());
 }

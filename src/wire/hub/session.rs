@@ -38,6 +38,8 @@ const SLICES_MAX: usize = 64;
 /// Replies that are made without being asked for, beyond what may wait for a peer: with more of
 /// them the peer is not read.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
+/// Answers to heartbeats that are waited for under CURVE; each may hide a part of a message.
+const PONGS_DUE_MAX: u32 = 8;
 /// The most bytes of the reason in an ERROR command.
 const ERROR_BYTES_MAX: usize = 255;
 
@@ -356,6 +358,9 @@ impl Session {
         };
         // It fails where the connection is not open; then its end is on its way.
         drop(self.engine.send_command(&ping));
+        if self.is_sealed() {
+            self.pongs_due = (self.pongs_due + 1).min(PONGS_DUE_MAX);
+        }
         self.collect();
     }
 

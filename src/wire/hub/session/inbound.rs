@@ -163,7 +163,8 @@ impl Session {
                 Event::Message(_) | Event::Command(_) => {}
             }
         }
-        if was_open {
+        // What a box holds is known by what comes out of it.
+        if was_open && !self.is_sealed() {
             self.pings_in += u64::from(commands.saturating_sub(meant));
         }
         if self.is_sealed() && self.engine.pending_pong_size() > 0 {
