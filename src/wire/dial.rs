@@ -27,6 +27,7 @@ use crate::model::socket::SocketType;
 use super::curve::CurveClient;
 use super::hub::{CloseReason, SessionConfig, Side};
 use super::link::Link;
+use super::watch::Watch;
 pub use fault::{DialError, DialState};
 
 /// A handshake on one machine takes a third of a millisecond; one that takes longer than this is
@@ -36,6 +37,8 @@ const HEDGE: Duration = Duration::from_millis(5);
 /// supervisor that is being started listens after some ten milliseconds.
 const PATIENCE_MIN: Duration = Duration::from_millis(1);
 const PATIENCE_MAX: Duration = Duration::from_millis(20);
+/// How long a dialler is idle before its connection is watched.
+const WATCH_AFTER: Duration = Duration::from_millis(200);
 
 /// One request on a fresh socket, answered within `timeout` or not at all.
 pub async fn request(
@@ -60,7 +63,12 @@ pub struct Dialler {
 /// A connection whose handshake is done.
 enum Line {
     /// NULL, by the library.
-    Plain { socket: ReqSocket, announced: Bytes },
+    Plain {
+        /// It goes before the socket does, which it would keep open.
+        watch: Option<Watch>,
+        socket: ReqSocket,
+        announced: Bytes,
+    },
     /// CURVE, by our own session.
     Curve(Box<Link>),
 }
@@ -117,8 +125,8 @@ impl Dialler {
         self.security = Some(Arc::new(keys));
     }
 
-    /// What was last found at the other end. A loss while nothing is asked is found at the next
-    /// request.
+    /// What was last found at the other end. A loss while nothing is asked is found by
+    /// [`Dialler::lost`], or at the next request.
     pub fn state(&self) -> DialState {
         self.state
     }
@@ -147,8 +155,18 @@ impl Dialler {
     pub async fn lost(&mut self) {
         match &mut self.link {
             Some(Line::Curve(link)) => drop(link.lost().await),
-            // The library keeps its socket to itself; the next request meets the loss.
-            Some(Line::Plain { .. }) | None => std::future::pending().await,
+            Some(Line::Plain { watch, .. }) => {
+                if watch.is_none() {
+                    // Who asks again at once needs no watch.
+                    sleep(WATCH_AFTER).await;
+                    *watch = Watch::find(&self.endpoint);
+                }
+                match watch {
+                    Some(watch) => watch.lost().await,
+                    None => std::future::pending().await,
+                }
+            }
+            None => std::future::pending().await,
         }
         self.link = None;
         self.state = DialState::Lost;
@@ -321,7 +339,11 @@ async fn open(
         Ok(SocketEvent::Connected(_, id)) => Bytes::copy_from_slice(id.as_ref()),
         _ => Bytes::new(),
     };
-    Ok(Line::Plain { socket, announced })
+    Ok(Line::Plain {
+        watch: None,
+        socket,
+        announced,
+    })
 }
 
 /// Why somebody broke off a handshake of the library, which does not say: asked for once more, by

@@ -11,6 +11,7 @@ pub mod hub;
 pub mod keyed;
 pub mod linger;
 mod link;
+mod watch;
 
 #[cfg(test)]
 mod control_tests;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use rustix::fd::AsFd;
 use rustix::net::sockopt;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
@@ -23,6 +24,12 @@ const KEEPALIVE_COUNT: u32 = 2;
 /// merely does not read.
 pub(super) fn tune(stream: &TcpStream) {
     stream.set_nodelay(true).ok();
+    keep_alive(stream);
+}
+
+/// Has the kernel ask for a machine that is silent.
+pub(in crate::wire) fn keep_alive(stream: impl AsFd) {
+    let stream = stream.as_fd();
     if sockopt::set_socket_keepalive(stream, true).is_ok() {
         sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE).ok();
         sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL).ok();
