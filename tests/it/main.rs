@@ -29,6 +29,7 @@ mod readme;
 mod refused;
 mod replica;
 mod send;
+mod sodium;
 mod support;
 mod tidy;
 mod topologies;

@@ -233,13 +233,13 @@ pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// A Python with pyzmq, made under `target/` when it is first needed.
+/// A Python with pyzmq, and PyNaCl for libsodium, made under `target/` when it is first needed.
 pub(crate) fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| {
         let venv = root().join("target/venv");
         let python = venv.join("bin/python3");
-        let ready = venv.join("pyzmq-27.1-ready");
+        let ready = venv.join("pyzmq-27.1-pynacl-ready");
         if ready.exists() {
             return python;
         }
@@ -260,12 +260,19 @@ pub(crate) fn python() -> &'static Path {
                 Ran::from(made).stderr
             );
             let got = Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "pyzmq>=27"])
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "pyzmq>=27",
+                    "pynacl>=1.5",
+                ])
                 .output()
                 .unwrap();
             assert!(
                 got.status.success(),
-                "pip install pyzmq: {}",
+                "pip install pyzmq pynacl: {}",
                 Ran::from(got).stderr
             );
             fs::write(&ready, "").unwrap();
