@@ -78,8 +78,14 @@ fn coming_and_vanishing_ten_thousand_times_leaves_nothing() {
 fn large_and_endless_messages_leave_nothing() {
     let fort = Fort::start("");
     fort.refuses("parts", &[]);
-    fort.attack("dribble", &[]);
-    fort.stands("dribble");
+    for (name, options) in [
+        ("flood", &["megabytes=50"][..]),
+        ("dribble", &[]),
+        ("unfinished", &[]),
+    ] {
+        fort.attack(name, options);
+        fort.stands(name);
+    }
     fort.end();
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod cli;
 mod conns;
 mod curve;
+mod differential;
 mod down;
 mod editor;
 mod encrypted;
