@@ -25,6 +25,7 @@ mod opening;
 #[cfg(test)]
 mod opening_tests;
 mod outbox;
+mod pace;
 mod peer;
 mod pulse;
 mod refusal;
@@ -64,6 +65,7 @@ pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 pub use hold::{Face, Held, HoldError};
 pub use inbox::Received;
 pub use opening::Side;
+use pace::Pace;
 use peer::{News, Peer};
 use refusal::Refusals;
 pub use refusal::{Limit, Refusal, Rejections};
@@ -198,6 +200,7 @@ pub struct Hub {
     told: mpsc::UnboundedReceiver<ConnId>,
     /// Connections with news, in the order in which they are heard.
     turns: VecDeque<ConnId>,
+    pace: Pace,
     tasks: JoinSet<()>,
 }
 
@@ -226,6 +229,7 @@ impl Hub {
             tell,
             told,
             turns: VecDeque::new(),
+            pace: Pace::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -262,7 +266,7 @@ impl Hub {
     pub async fn next(&mut self) -> HubEvent {
         loop {
             // Handing out what is there never waits, and must not keep the thread for itself.
-            tokio::task::coop::consume_budget().await;
+            self.pace.keep().await;
             if let Some(event) = self.ended.pop_front() {
                 return event;
             }
@@ -297,6 +301,7 @@ impl Hub {
                 }
                 Some(conn) = self.told.recv() => self.turns.push_back(conn),
             }
+            self.pace.begin();
         }
     }
 
