@@ -88,11 +88,11 @@ fn who_does_not_get_in_is_named_with_the_key_and_the_reason() {
     assert_eq!(ask_for(&world, &alpha, ("guest", patient)).1, "answered");
     let (key, came) = ask(&world, &alpha, "stranger");
     assert_eq!(came, "silence");
-    said(&world, &[&key, "its key is not admitted"]);
+    said(&world, &[&key, "its key is not on the allow-list"]);
     // The directory knows whose this one is.
     let (key, came) = ask(&world, &alpha, "spare");
     assert_eq!(came, "silence");
-    said(&world, &[&key, "spare", "its key is not admitted"]);
+    said(&world, &[&key, "spare", "its key is not on the allow-list"]);
     world.ok(&[
         "keys",
         "allow",
