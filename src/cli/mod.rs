@@ -36,6 +36,7 @@ mod seed;
 mod send;
 mod serve;
 mod status;
+mod tap;
 pub mod ui;
 pub mod variables;
 mod wait;
@@ -111,6 +112,7 @@ enum Command {
     Ls(ls::Args),
     Why(why::Args),
     Conns(conns::Args),
+    Tap(tap::Args),
     Keys(keys::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -142,6 +144,7 @@ impl Command {
             Self::Ls(args) => args.run(global),
             Self::Why(args) => args.run(global),
             Self::Conns(args) => args.run(global),
+            Self::Tap(args) => args.run(global),
             Self::Keys(args) => args.run(global),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),

@@ -65,11 +65,13 @@ fn refusals(status: &Status) -> Vec<String> {
         .iter()
         .flat_map(|wire| [wire.from.as_str(), wire.to.as_str()])
         .collect();
+    // A gate refuses for the program it stands beside.
+    let behind = |node: &str| ends.contains(node.strip_suffix("-gate").unwrap_or(node));
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let refused = status.refused.iter();
     let mut refused: Vec<&RefusedStatus> = refused
-        .filter(|refused| ends.contains(refused.node.as_str()))
+        .filter(|refused| ends.contains(refused.node.as_str()) || behind(&refused.node))
         .collect();
     refused.sort_by_key(|refused| std::cmp::Reverse(refused.last_ms));
     let lines = refused.iter().take(SHOWN_MAX).map(|refused| {

@@ -550,3 +550,148 @@ while True:
     assert!(!net.logs("asker-0").contains("missed"));
     assert_eq!(net.wire("ask", "asker-0", "echo")["state"], "connected");
 }
+
+const TAPPED_PUB: &str = r#"
+s = sock(zmq.XPUB, "NEWS", SNDHWM=0)
+s.recv()
+n = 0
+while not os.path.exists("end"):
+    s.send_multipart([b"a.%d" % n if n % 2 else b"b.%d" % n, b"\xff%d" % n, bytes(200)])
+    n += 1
+    if n % 20 == 0: time.sleep(0.002)
+say("published", n)
+s.send_multipart([b"end"])
+time.sleep(1000)
+"#;
+
+const TAPPED_SUB: &str = r#"
+s = sock(zmq.SUB, "NEWS", RCVHWM=0)
+s.subscribe("")
+n = 0
+while (parts := s.recv_multipart()) != [b"end"]:
+    assert int(parts[0][2:]) == n; n += 1
+say("received", n)
+time.sleep(1000)
+"#;
+
+fn are_twenty_of_topic_a(messages: &[Value]) {
+    assert_eq!(messages.len(), 20);
+    for message in messages {
+        assert_eq!(
+            [
+                &message["link"],
+                &message["from"],
+                &message["to"],
+                &message["direction"]
+            ],
+            ["news", "pub", "sub", "forward"]
+        );
+        let frames = message["frames"].as_array().unwrap();
+        assert!(
+            frames[0]["text"].as_str().unwrap().starts_with("a."),
+            "{message}"
+        );
+        assert!(frames[1]["base64"].is_string(), "{message}");
+        assert_eq!(frames[2]["bytes"], 200);
+    }
+}
+
+/// In order, while it was looked at.
+fn all_was_delivered(net: &Network) {
+    net.world.write("end", "");
+    let published = net.says("pub", "published");
+    let published: u64 = published
+        .split("published ")
+        .nth(1)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    net.says("sub", &format!("received {published}"));
+    let wire = net.wire("news", "pub", "sub");
+    assert_eq!(sum(&wire["dropped"]), 0, "{wire}");
+}
+
+#[test]
+fn tap_shows_what_passes_and_changes_nothing() {
+    let net = Network::up(
+        20,
+        "  pub: {command: [PYTHON, pub.py]}\n  sub: {command: [PYTHON, sub.py]}",
+        "  news: {pattern: pubsub, from: pub, to: sub, gate: true}",
+        &[("pub", TAPPED_PUB), ("sub", TAPPED_SUB)],
+    );
+    let tap = |args: &[&str]| {
+        let mut all = vec!["tap", "news"];
+        all.extend(args);
+        net.world.run(&all)
+    };
+    let few = tap(&[
+        "--topic",
+        "a.",
+        "--count",
+        "20",
+        "--timeout",
+        "20s",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(few.code, 0, "{}", few.stderr);
+    let messages: Vec<Value> = few
+        .stdout
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    are_twenty_of_topic_a(&messages);
+    assert!(few.stderr.contains("20 shown"), "{}", few.stderr);
+    let matching = tap(&[
+        "--regex",
+        "^b.[0-9]*7?8$",
+        "--rate",
+        "5/s",
+        "--timeout",
+        "2s",
+    ]);
+    assert_eq!(matching.code, 0);
+    assert!(matching.stdout.lines().count() <= 15, "{}", matching.stdout);
+    assert!(
+        matching.stderr.contains("over the rate"),
+        "{}",
+        matching.stderr
+    );
+    assert!(
+        matching
+            .stdout
+            .lines()
+            .all(|line| line.contains("pub > sub \"b."))
+    );
+    let none = tap(&["--from", "sub", "--count", "1", "--timeout", "300ms"]);
+    assert_eq!(
+        (none.code, none.stdout.as_str()),
+        (1, ""),
+        "fewer than asked for"
+    );
+    let wrong = tap(&["--regex", "("]);
+    assert_eq!(wrong.code, 1);
+    assert!(
+        wrong.stderr.contains("regular expression"),
+        "{}",
+        wrong.stderr
+    );
+    all_was_delivered(&net);
+}
+
+#[test]
+fn a_link_that_nobody_sees_says_what_to_write() {
+    let net = Network::up(
+        20,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, idle.py]}",
+        "  ask: {pattern: request, from: asker, to: echo}",
+        &[("echo", ECHO), ("idle", "time.sleep(1000)")],
+    );
+    let ran = net.world.run(&["tap", "ask"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("`gate: true`"), "{}", ran.stderr);
+    let ran = net.world.run(&["tap", "asc"]);
+    assert_eq!(ran.code, 64);
+    assert!(ran.stderr.contains("ask"), "{}", ran.stderr);
+}
