@@ -41,29 +41,31 @@ impl Args {
 
     fn by_hand(self, global: &Global, verb: &str) -> Outcome {
         let running = network::find(global)?;
-        let timeout = Some(Duration::from_millis(self.timeout.as_millis()));
         network::converse(&running.layout, |control| {
             let status = control.status(Look::default()).map_err(control_failure)?;
             let names = instances(&status, &self.names)?;
             let after = control
                 .hands(verb, names.clone())
                 .map_err(control_failure)?;
-            finish(
-                control,
-                Waiting {
-                    after,
-                    names,
-                    timeout,
-                    interrupts: None,
-                },
-            )
+            finish(control, after, names, self.timeout)
         })
     }
 }
 
-/// Waits, and says how it ended: done, failed, or not in time.
-pub(super) fn finish(control: &mut Control, waiting: Waiting) -> Outcome {
-    let names = waiting.names.clone();
+/// Waits for instances, none named for all, and tells what happens after a transition; says how it
+/// ended: done, failed, or not in time.
+pub(super) fn finish(
+    control: &mut Control,
+    after: u64,
+    names: Vec<InstanceName>,
+    timeout: quantity::Duration,
+) -> Outcome {
+    let waiting = Waiting {
+        after,
+        names: names.clone(),
+        timeout: Some(Duration::from_millis(timeout.as_millis())),
+        interrupts: None,
+    };
     let waited = progress::wait(control, waiting)?;
     if waited.is_going_down {
         return Err(progress::taken_down());

@@ -1,11 +1,8 @@
 //! `wait`: until everything stands as planned.
 
-use std::time::Duration;
-
 use super::Global;
 use super::exit::Outcome;
 use super::network::{self, control_failure};
-use super::progress::Waiting;
 use super::{hands, progress};
 use crate::model::quantity;
 use crate::run::control::Look;
@@ -24,20 +21,10 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let running = network::find(global)?;
-        let timeout = Some(Duration::from_millis(self.timeout.as_millis()));
         network::converse(&running.layout, |control| {
             let status = control.status(Look::default()).map_err(control_failure)?;
             let names = hands::instances(&status, &self.names)?;
-            let after = progress::NOTHING_OLD;
-            hands::finish(
-                control,
-                Waiting {
-                    after,
-                    names,
-                    timeout,
-                    interrupts: None,
-                },
-            )
+            hands::finish(control, progress::NOTHING_OLD, names, self.timeout)
         })
     }
 }
