@@ -77,18 +77,27 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         clients: Vec::new(),
     };
     let network = NetworkId::of(&layout);
+    let mut supervisor = Supervisor::new(supervision);
+    // Every supervisor opens the ledger: where there is none yet, there is none to take over as a
+    // rule, and ours starts while we look around.
+    if !layout.ledger_file().exists() {
+        supervisor.tick(&layout, &network);
+    }
     let Adopted {
         kids,
-        supervisor,
+        supervisor: living,
         has_heirs,
     } = adopt(&layout, &network);
+    if let Some(living) = living {
+        supervisor.take_over(living);
+    }
     note(format_args!(
         "a keeper starts, pid {}, adopts {}",
         std::process::id(),
         kids.len()
     ));
     let mut keeper = Keeper {
-        supervisor: Supervisor::new(supervision, supervisor),
+        supervisor,
         rotating: Rotating::new(),
         children: Children::default(),
         events: Vec::new(),

@@ -50,23 +50,33 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Takes over the one that lives, else plans the first start.
-    pub(super) fn new(supervision: Supervision, living: Option<Handle>) -> Self {
-        let now = Instant::now();
-        let state = match (living, supervision) {
-            (Some(handle), _) => State::Running {
-                pid: handle.pid(),
-                since: now,
-                adopted: Some(handle),
-            },
-            (None, Supervision::Supervised) => State::Due(now),
-            (None, Supervision::Alone) => State::None,
+    /// Plans the first start.
+    pub(super) fn new(supervision: Supervision) -> Self {
+        let state = match supervision {
+            Supervision::Supervised => State::Due(Instant::now()),
+            Supervision::Alone => State::None,
         };
         Self {
             state,
             pause: PAUSE_MIN,
             generation: 0,
             quitting: None,
+        }
+    }
+
+    /// Takes over one that lives. Where ours runs already, another one goes: it holds no truth.
+    pub(super) fn take_over(&mut self, living: Handle) {
+        match &self.state {
+            State::Running { pid, .. } if *pid == living.pid() => {}
+            // It may just have ended.
+            State::Running { .. } => drop(living.signal(Signal::KILL)),
+            State::None | State::Due(_) => {
+                self.state = State::Running {
+                    pid: living.pid(),
+                    since: Instant::now(),
+                    adopted: Some(living),
+                };
+            }
         }
     }
 

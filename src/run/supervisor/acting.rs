@@ -140,10 +140,7 @@ impl Supervisor {
         while self.layout.control_socket().exists() {
             self.settle();
             let is_in_a_hurry = !self.to_spawn.is_empty() && self.keeping.is_live();
-            let wake = match is_in_a_hurry {
-                true => tokio::time::Instant::now(),
-                false => self.clock.instant(self.next_deadline()),
-            };
+            let wake = self.clock.instant(self.next_deadline());
             // Lets what was just asked for go out.
             tokio::task::yield_now().await;
             tokio::select! {
@@ -157,6 +154,8 @@ impl Supervisor {
                 () = self.minding.changed() => self.tell_keys(),
                 // Cancel safe: a signal that came is seen by the next call.
                 _ = self.term.recv() => break,
+                // A sleep counts whole milliseconds, also one that is over already.
+                () = std::future::ready(()), if is_in_a_hurry => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
             // What else is ready is taken in the same turn, so that it costs one batch.
