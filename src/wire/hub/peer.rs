@@ -215,8 +215,12 @@ impl Peer {
 
     pub(super) fn send(&self, frames: Vec<Bytes>) -> Result<(), SendError> {
         let mut state = self.state();
+        // What waits for the kernel is written by the task, with all that gathers meanwhile.
+        let was_behind = state.session.is_behind();
         state.session.send(frames)?;
-        self.flush_soon(&mut state);
+        if !was_behind {
+            self.flush_soon(&mut state);
+        }
         Ok(())
     }
 
