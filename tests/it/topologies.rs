@@ -74,3 +74,30 @@ fn zmq_nets_own_peers_file_is_a_network() {
     assert_eq!(unknown.status.code(), Some(1));
     world.ok(&["down"]);
 }
+
+#[test]
+fn displays_behind_gates_read_the_thermometer_under_curve() {
+    let _turn = default_ports();
+    let world = World::new();
+    let example = |args: &[&str]| zmqnet(&world, args).output().unwrap();
+    // A copy, so that its keys are this test's own.
+    for file in ["gate.yaml", "gate/thermometer.py", "gate/display.py"] {
+        let text = std::fs::read_to_string(root().join("topologies").join(file)).unwrap();
+        world.write(file, &text);
+    }
+    let manifest = world.path("gate.yaml").display().to_string();
+    let applied = example(&["apply", &manifest]);
+    let talk = String::from_utf8_lossy(&applied.stderr);
+    assert!(applied.status.success(), "{talk}");
+    for display in ["display-0", "display-1", "display-2"] {
+        wait_for(display, || {
+            let logs = example(&["logs", display]).stdout;
+            let line = "20 readings of the kitchen";
+            String::from_utf8_lossy(&logs).contains(line).then_some(())
+        });
+    }
+    let status = example(&["status", "--wires"]).stdout;
+    let status = String::from_utf8_lossy(&status);
+    assert_eq!(status.matches("connected").count(), 3, "{status}");
+    world.ok(&["down"]);
+}
