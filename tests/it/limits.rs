@@ -46,6 +46,22 @@ fn each_limit_lets_its_measure_pass_and_counts_what_is_over_it() {
 }
 
 #[test]
+fn descriptors_that_run_short_keep_nobody_out_who_finishes_a_handshake() {
+    let limits = ", limits: {files: 100, handshake: 20s}";
+    let fort = Fort::start(limits);
+    // Of 100 descriptors 64 are kept for other things.
+    let in_force = fort.node()["listeners"]["limits"]["connections_max"].clone();
+    assert_eq!(in_force, 36);
+    let port = fort.port.to_string();
+    let ran = Ran::of(&mut script(&fort.world, "limits.py", &[&port, "half_open"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(ran.json()["closed"], true, "{}", ran.stdout);
+    assert!(rejected(&fort, "pending") > 100, "the oldest made room");
+    fort.stands("half_open");
+    fort.end();
+}
+
+#[test]
 fn limits_in_force_and_refusals_are_shown_for_people_and_for_machines() {
     let fort = Fort::start(LIMITS);
     let port = fort.port.to_string();

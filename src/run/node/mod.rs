@@ -50,6 +50,9 @@ const DRAIN_WAIT: Duration = Duration::from_millis(700);
 const FLUSH_WAIT: Duration = Duration::from_millis(100);
 /// News of the peers that wait for the loop.
 const NEWS_MAX: usize = 1_024;
+/// Descriptors that are kept for everything but the connections of others: listeners, diallers, keys,
+/// the log, and whoever asks by the health socket.
+const FILES_KEPT: usize = 64;
 /// Far enough away for a timer that is not armed.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
@@ -172,14 +175,17 @@ struct Node {
 
 impl Node {
     fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
-        raise_files();
+        let mut limits = WireLimits::clone(&config.limits);
+        // Refused with a reason rather than left waiting for a descriptor.
+        let connections_max = raise_files().saturating_sub(FILES_KEPT).max(1);
+        limits.connections_max = limits.connections_max.min(connections_max);
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         if !options.is_alone {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
                 .map_err(NodeError::Listen)?;
         }
         let keyring = rekeying::keyring(config).map_err(NodeError::Keys)?;
-        hub.limit(WireLimits::clone(&config.limits));
+        hub.limit(limits.clone());
         for endpoint in &config.listen {
             let security = keyring.as_ref().map_or(Security::Open, |it| it.security(0));
             hub.listen("main", endpoint, SocketType::Router, security)
@@ -193,7 +199,7 @@ impl Node {
             machine: Machine::new(config),
             hub,
             keyring,
-            limits: WireLimits::clone(&config.limits),
+            limits,
             peers: BTreeMap::new(),
             tell,
             news,
@@ -467,17 +473,23 @@ impl Node {
     }
 }
 
-/// A descriptor for each connection that may be there: as many as the hard limit gives. What is
-/// short of them makes room by closing who has not finished its handshake.
-pub fn raise_files() {
+/// A descriptor for each connection that may be there: as many as the hard limit gives. Gives how
+/// many that is.
+pub fn raise_files() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    if let Err(errno) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%errno, "cannot raise the limit of open files");
-    }
+    let in_force = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(errno) => {
+            tracing::warn!(%errno, "cannot raise the limit of open files");
+            limit.current
+        }
+    };
+    let in_force = in_force.and_then(|files| usize::try_from(files).ok());
+    in_force.unwrap_or(usize::MAX)
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -19,6 +19,9 @@ use super::{
     Security, Session, SessionConfig, Side,
 };
 
+/// How many make room where descriptors are short: accepting rests each time it is.
+const ROOM: usize = 32;
+
 impl Hub {
     /// Looks at whoever came to a door, or at what came of a dial.
     pub(super) fn meet(&mut self, arrival: Arrival) -> Option<HubEvent> {
@@ -46,7 +49,11 @@ impl Hub {
             key: None,
             identity: &[],
         };
-        let refused = if self.bans.meets(&who) {
+        let is_banned = self.bans.meets(&who);
+        if !is_banned {
+            self.make_room(port);
+        }
+        let refused = if is_banned {
             Some(Limit::Banned)
         } else if self.ports[port].count >= self.ports[port].limits.connections_max {
             Some(Limit::Connections)
@@ -63,7 +70,6 @@ impl Hub {
                 detail: None,
             });
         }
-        self.make_room(port);
         let own = &self.ports[port];
         let (socket_type, announce) = match &own.shown {
             None => (own.socket_type, self.announce.clone()),
@@ -145,7 +151,8 @@ impl Hub {
         conn
     }
 
-    /// Closes the oldest connection without a handshake where a port has too many of them.
+    /// Closes the oldest connection without a handshake where a port has too many of them, or too
+    /// many of all kinds.
     fn make_room(&mut self, port: usize) {
         let own = &mut self.ports[port];
         if own.pending.len() > own.pending_count {
@@ -153,7 +160,7 @@ impl Hub {
             own.pending
                 .retain(|conn| connections.get(conn).is_some_and(|it| !it.is_open));
         }
-        while self.ports[port].pending_count >= self.ports[port].limits.pending_max {
+        while self.ports[port].is_crowded() {
             let Some(oldest) = self.ports[port].pending.pop_front() else {
                 break;
             };
@@ -161,12 +168,14 @@ impl Hub {
         }
     }
 
-    /// No descriptor is left for whoever knocks: the oldest connection without a handshake, on
-    /// whatever port, makes room.
+    /// No descriptor is left for whoever knocks: the oldest connections without a handshake, on
+    /// whatever port, make room.
     fn make_any_room(&mut self) {
         let is_waiting = |entry: &Entry| !entry.is_open && entry.listener().is_some();
         let waiting = self.connections.iter().filter(|(_, it)| is_waiting(it));
-        if let Some(oldest) = waiting.map(|(conn, _)| *conn).min() {
+        let mut waiting: Vec<ConnId> = waiting.map(|(conn, _)| *conn).collect();
+        waiting.sort_unstable();
+        for oldest in waiting.into_iter().take(ROOM) {
             self.end(oldest, CloseReason::Limit(Limit::Pending));
         }
     }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType as OsSocket};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
@@ -26,6 +27,9 @@ use super::stream::{self, Stream};
 const BACKLOG: i32 = 1_024;
 /// How long accepting rests after an error such as too many open files.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// How long nothing more is said of that after it was.
+const SAID_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why an endpoint could not be bound.
 #[derive(Debug)]
@@ -211,6 +215,7 @@ pub(super) async fn accept(
     arrive: mpsc::Sender<Arrival>,
     mut latch: Option<watch::Receiver<bool>>,
 ) {
+    let mut said = None;
     loop {
         if let Some(latch) = &mut latch
             && latch.wait_for(|is_open| *is_open).await.is_err()
@@ -224,7 +229,10 @@ pub(super) async fn accept(
                 address,
             },
             Err(error) => {
-                tracing::warn!(%error, "cannot accept; trying again");
+                if said.is_none_or(|said: Instant| said.elapsed() > SAID_AGAIN) {
+                    said = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept; trying again");
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
                 match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NFILE) => Arrival::NoRoom,

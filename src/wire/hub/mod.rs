@@ -140,6 +140,12 @@ impl Port {
             pending_count: 0,
         }
     }
+
+    /// Whether a connection before the end of its handshake has to make room for one more.
+    fn is_crowded(&self) -> bool {
+        self.pending_count >= self.limits.pending_max
+            || self.pending_count > 0 && self.count >= self.limits.connections_max
+    }
 }
 
 struct Entry {

@@ -79,8 +79,11 @@ def pending(port):
 def connections(port):
     # The limit is 12, and the client that is served throughout has two at most.
     held = [shaken(port) for _ in range(9)]
-    over = [Raw(port, greeting()) for _ in range(6)]
-    closed = sum(raw.is_closed(2.0) for raw in over)
+    over, closed = [], 0
+    for _ in range(6):
+        raw = Raw(port, greeting(), ready())
+        closed += not raw.read(66 + 6)
+        over.append(raw)
     assert 0 < closed, "some are one too many"
     alive = all(asked(raw) for raw in held)
     for raw in held + over:
@@ -88,11 +91,29 @@ def connections(port):
     return alive, None
 
 
+def half_open(port):
+    oldest = Raw(port, greeting()[:20])
+    rest = [Raw(port, greeting()[:20]) for _ in range(200)]
+    assert len(rest) == 200
+    return asked(shaken(port)), oldest
+
+
 def protocol(port):
     return asked(shaken(port)), Raw(port, b"GET / HTTP/1.1\r\n\r\n")
 
 
-LIMITS = [parts, message_bytes, metadata, pings, identity, handshake, pending, connections, protocol]
+LIMITS = [
+    parts,
+    message_bytes,
+    metadata,
+    pings,
+    identity,
+    handshake,
+    pending,
+    connections,
+    half_open,
+    protocol,
+]
 
 if __name__ == "__main__":
     port, name = int(sys.argv[1]), sys.argv[2]
