@@ -104,7 +104,7 @@ mod tests {
             ..WireLimits::default()
         };
         assert!(
-            words(&limits).contains("message 1KB, "),
+            words(&limits).contains("message 1000B, "),
             "{}",
             words(&limits)
         );
