@@ -203,10 +203,11 @@ fn a_change_is_told_and_so_is_the_end_of_an_overlap() {
         let away = scratch.0.join("away");
         fs::rename(dir.path(), &away).unwrap();
         tokio::time::timeout(within, watch.changed()).await.unwrap();
+        let quiet = tokio::time::timeout(Duration::from_millis(1_200), watch.changed()).await;
+        assert!(quiet.is_err(), "that it is gone is said once");
         fs::rename(&away, dir.path()).unwrap();
-        while !watch.is_there {
-            tokio::time::timeout(within, watch.changed()).await.unwrap();
-        }
+        tokio::time::timeout(within, watch.changed()).await.unwrap();
+        assert!(watch.look_at.is_none(), "it is watched again");
         drop(tokio::time::timeout(Duration::from_millis(50), watch.changed()).await);
         dir.make("alpha").unwrap();
         tokio::time::timeout(within, watch.changed()).await.unwrap();

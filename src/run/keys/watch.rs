@@ -14,6 +14,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
 
 use super::{ALLOWED, KeyDirError, REVOKED};
 
@@ -31,8 +32,8 @@ const BUFFER_BYTES: usize = 4 * 1024;
 pub struct Watch {
     path: PathBuf,
     by: By,
-    /// Whether the directory was there when it was last looked for.
-    pub(super) is_there: bool,
+    /// When it is looked anew: for a directory that is gone, or at the times of the files.
+    pub(super) look_at: Option<Instant>,
     /// When something changes without a file that changes.
     due: Option<SystemTime>,
 }
@@ -78,7 +79,7 @@ impl Watch {
         let mut watch = Self {
             path: path.to_owned(),
             by,
-            is_there: false,
+            look_at: None,
             due: None,
         };
         watch.look().map_err(|errno| wrap(errno.into()))?;
@@ -87,7 +88,7 @@ impl Watch {
 
     fn look(&mut self) -> Result<(), Errno> {
         let By::Notices(notices) = &self.by else {
-            self.is_there = true;
+            self.look_at = Some(Instant::now() + LOOK_PAUSE);
             return Ok(());
         };
         let wanted = WatchFlags::CLOSE_WRITE
@@ -98,7 +99,7 @@ impl Watch {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
         let added = inotify::add_watch(notices.get_ref(), &self.path, wanted);
-        self.is_there = added.is_ok();
+        self.look_at = added.is_err().then(|| Instant::now() + GONE_PAUSE);
         added.map(drop)
     }
 
@@ -107,67 +108,83 @@ impl Watch {
         self.due = at;
     }
 
-    /// Waits for the next change. Cancel safe: a change that was not handed out is handed out later,
-    /// since notices are taken without waiting.
+    /// Waits for the next change. Cancel safe: when to look again is kept, and notices are taken
+    /// without waiting.
     pub async fn changed(&mut self) {
-        let pause = self.pause();
-        let due = tokio::time::sleep(pause.unwrap_or(Duration::ZERO));
-        let noticed = async {
-            match &mut self.by {
-                By::Notices(notices) => {
-                    if let Ok(mut ready) = notices.readable().await {
-                        ready.clear_ready();
+        loop {
+            let wake = self.wake();
+            let noticed = async {
+                match &self.by {
+                    By::Notices(notices) => {
+                        if let Ok(mut ready) = notices.readable().await {
+                            ready.clear_ready();
+                        }
                     }
+                    By::Times(_) => std::future::pending().await,
                 }
-                By::Times(seen) => {
-                    while *seen == times(&self.path) {
-                        tokio::time::sleep(LOOK_PAUSE).await;
-                    }
-                    *seen = times(&self.path);
-                }
+            };
+            tokio::select! {
+                // Cancel safe: it only waits.
+                () = noticed => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
-        };
-        tokio::select! {
-            // Cancel safe: it only waits.
-            () = noticed => {}
-            () = due, if pause.is_some() => {}
+            if self.take() {
+                return;
+            }
         }
-        self.take();
     }
 
-    fn pause(&self) -> Option<Duration> {
+    /// When it is looked without being told.
+    fn wake(&self) -> Option<Instant> {
         let due = self.due.map(|at| {
             let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-            left + SETTLE
+            Instant::now() + left + SETTLE
         });
-        let gone = (!self.is_there).then_some(GONE_PAUSE);
-        [due, gone].into_iter().flatten().min()
+        [due, self.look_at].into_iter().flatten().min()
     }
 
-    /// Takes all notices that are there.
-    fn take(&mut self) {
-        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
-        let mut is_lost = !self.is_there;
-        let mut reader = match &self.by {
-            By::Notices(notices) => Some(inotify::Reader::new(notices.get_ref(), &mut buffer)),
-            By::Times(_) => None,
-        };
-        while let Some(reader) = &mut reader {
-            match reader.next() {
-                Ok(notice) => {
-                    let lost = ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
-                    is_lost |= notice.events().intersects(lost);
-                }
-                Err(Errno::INTR) => {}
-                Err(_) => break,
-            }
+    /// Takes all notices that are there; whether anything changed.
+    fn take(&mut self) -> bool {
+        let is_due = self.due.is_some_and(|at| at <= SystemTime::now());
+        if is_due {
+            self.due = None;
         }
-        if is_lost {
+        let is_time = self.look_at.is_some_and(|at| at <= Instant::now());
+        if let By::Times(seen) = &mut self.by {
+            if is_time {
+                self.look_at = Some(Instant::now() + LOOK_PAUSE);
+            }
+            let now = if is_time { times(&self.path) } else { *seen };
+            return std::mem::replace(seen, now) != now || is_due;
+        }
+        let (is_noticed, is_lost) = self.drain();
+        let was_there = self.look_at.is_none();
+        if is_lost || is_time {
             // Whether it is there again is seen by the next read.
             self.look().ok();
         }
-        if self.due.is_some_and(|at| at <= SystemTime::now()) {
-            self.due = None;
+        let is_back = !was_there && self.look_at.is_none();
+        is_due || is_noticed || is_back
+    }
+
+    /// Whether there were notices, and whether the directory is no longer the one that is watched.
+    fn drain(&self) -> (bool, bool) {
+        let By::Notices(notices) = &self.by else {
+            return (false, false);
+        };
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
+        let mut reader = inotify::Reader::new(notices.get_ref(), &mut buffer);
+        let (mut is_noticed, mut is_lost) = (false, false);
+        loop {
+            match reader.next() {
+                Ok(notice) => {
+                    let lost = ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
+                    is_noticed = true;
+                    is_lost |= notice.events().intersects(lost);
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => return (is_noticed, is_lost),
+            }
         }
     }
 }
@@ -188,7 +205,7 @@ impl Watch {
         Self {
             path: path.to_owned(),
             by: By::Times(times(path)),
-            is_there: true,
+            look_at: Some(Instant::now()),
             due: None,
         }
     }
