@@ -11,6 +11,7 @@ use super::variables::Variables;
 use crate::diagnostics::suggest::did_you_mean;
 use crate::diagnostics::{At, Diagnostic, codes};
 use crate::manifest::decode::is_ignored;
+use crate::model::key::PublicKey;
 use crate::model::limits::source::FAULTS_KEPT_MAX;
 use crate::source::expression::{BadExpression, Piece, is_alone, pieces};
 use crate::source::path::{Path, Step};
@@ -129,6 +130,10 @@ impl Walk<'_> {
     }
 
     fn replaced(&mut self, text: &str, span: Span) -> Option<Content> {
+        // A public key may hold `$`, `{` and `}`: it is pasted as it stands in its file.
+        if is_key(&self.path) && text.parse::<PublicKey>().is_ok() {
+            return Some(Content::Text(text.to_owned()));
+        }
         // A text that is expanded again for each instance keeps its `$$` until then.
         let keeps = is_of_instances(&self.path);
         if let Some(name) = is_alone(text) {
@@ -245,6 +250,14 @@ fn as_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// Whether the value of a path is the key of a node.
+fn is_key(path: &Path) -> bool {
+    match path.steps.as_slice() {
+        [Step::Key(nodes), Step::Key(_), Step::Key(key)] => nodes == "nodes" && key == "key",
+        _ => false,
     }
 }
 

@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         let Some(pattern) = schema["pattern"].as_str() else {
             return;
         };
-        if text.contains("${") {
+        if text.contains("${") && !self.matches(pattern, text) {
             let what = words::shortened(text);
             let help = "`${node.*}` and `${link.*}` stand in texts of a node; use a variable here";
             let diagnostic = Diagnostic::error(

@@ -79,6 +79,29 @@ fn every_bad_manifest_is_refused_in_the_words_beside_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn a_public_key_is_pasted_as_it_is_whatever_stands_in_it() {
+    let world = World::new();
+    let keys = [
+        "P6beA7RR4I}hH#Hh/WaNOMrh]>lP${*KxRKs:9p>",
+        "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID",
+        "n${v[PBTt7QB<-d.=0k!W?5T{qq!AbzQcA.VmE7J",
+        "q$$9$[XL/U{kE//7C[OI=NP8#FG8!p&l?cOWAoWu",
+    ];
+    for key in keys {
+        let node = format!("zmqnet: 1\nnodes:\n  far: {{kind: external, key: '{key}'}}\n");
+        world.write("topology.yaml", &node);
+        world.ok(&["check"]);
+        let named = "zmqnet: 1\nvars: {key: {type: string}}\nnodes:\n  far: {kind: external, key: '${key}'}\n";
+        world.write("topology.yaml", named);
+        world.ok(&["check", "--var", &format!("key={key}")]);
+    }
+    let escaped = keys[0].replace('$', "$$");
+    let node = format!("zmqnet: 1\nnodes:\n  far: {{kind: external, key: '{escaped}'}}\n");
+    world.write("topology.yaml", &node);
+    world.ok(&["check"]);
+}
+
 fn explains(world: &World, row: &Value) -> bool {
     world.run(&["explain", row["code"].as_str().unwrap()]).code == 0
 }
