@@ -212,4 +212,5 @@ def main():
         print(f"| {name} | {spread} | {p50:.1f} | {ratio:.2f} |")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -90,6 +90,9 @@ pub mod hub {
     pub const INBOX_BYTES_MAX: usize = 1024 * 1024;
     /// Messages of one connection that wait for the hub's owner.
     pub const INBOX_MESSAGES_MAX: usize = 1_024;
+    /// Bytes of messages that are not whole yet, of all connections together; with more, the oldest
+    /// message's connection is closed.
+    pub const UNFINISHED_BYTES_MAX: usize = 256 * 1024 * 1024;
     /// Refused peers remembered; the one that was not heard of for longest makes room.
     pub const REFUSALS_MAX: usize = 64;
     /// Bans in force at a time; one more is not taken.

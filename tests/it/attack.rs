@@ -11,18 +11,20 @@ fn a_declared_length_takes_no_memory_and_ends_its_connection() {
     for name in ["declared", "cve_2019_6250", "cve_2019_13132"] {
         fort.refuses(name, &[]);
     }
+    fort.counts(&["message", "metadata"]);
     fort.end();
 }
 
 #[test]
 fn bytes_that_are_not_ours_end_their_connection_at_once() {
     let fort = Fort::start("");
-    for name in ["http", "tls", "greetings", "early", "types"] {
+    for name in ["http", "tls", "greetings", "early", "types", "metadata"] {
         fort.refuses(name, &[]);
     }
     let met = fort.refuses("junk", &["megabytes=100"]);
     // Its kernel and ours hold some; we read next to nothing of it.
     assert!(met["sent"].as_u64().unwrap() < 48 << 20, "{met}");
+    fort.counts(&["protocol", "metadata"]);
     fort.end();
 }
 
@@ -32,6 +34,7 @@ fn commands_out_of_place_end_their_connection() {
     for name in ["commands", "errors", "ping_shapes"] {
         fort.refuses(name, &[]);
     }
+    fort.counts(&["protocol"]);
     fort.end();
 }
 
@@ -45,6 +48,7 @@ fn crafted_subscriptions_leave_nothing() {
         fort.attack(name, &[]);
         fort.stands(name);
     }
+    fort.counts(&["topic", "ping_rate", "protocol"]);
     fort.end();
 }
 
@@ -55,6 +59,7 @@ fn who_does_not_finish_a_handshake_is_ended_and_keeps_nobody_out() {
     fort.refuses("half_open", &["count=1000"]);
     // More than may be pending: the oldest make room.
     fort.refuses("half_open", &["count=2000"]);
+    fort.counts(&["handshake", "pending"]);
     fort.end();
 }
 
@@ -63,6 +68,7 @@ fn a_handshake_of_slow_bytes_is_ended_at_its_deadline() {
     let fort = Fort::start("");
     let met = fort.refuses("slow", &["every=0.5"]);
     assert!(met["took"].as_f64().unwrap() > 4.0, "{met}");
+    fort.counts(&["handshake"]);
     fort.end();
 }
 
@@ -82,6 +88,7 @@ fn large_and_endless_messages_leave_nothing() {
         fort.attack(name, options);
         fort.stands(name);
     }
+    fort.counts(&["parts"]);
     fort.end();
 }
 
@@ -95,5 +102,19 @@ fn nobody_gets_what_is_meant_for_a_peer_of_the_same_name() {
         "the second claimant is refused, and the first notices nothing: {met}"
     );
     fort.stands("identities");
+    fort.counts(&["identity"]);
+    fort.end();
+}
+
+#[test]
+fn messages_that_never_end_are_bounded_together_and_the_oldest_go() {
+    let fort = Fort::start("");
+    // 450 MiB in all, of messages that each keep to their limit.
+    let met = fort.attack("unfinished", &["count=150"]);
+    assert!(met["closed"].as_u64().unwrap() > 0, "{met}");
+    fort.lives("unfinished");
+    fort.counts(&["unfinished"]);
+    let peak = fort.peak_kib();
+    assert!(peak < (256 + 96) * 1024, "{peak} KiB were held");
     fort.end();
 }

@@ -133,6 +133,7 @@ impl Hub {
             ip: stream.ip(),
             ends: stream.ends(),
             tell: self.tell.clone(),
+            unfinished: self.unfinished.clone(),
             forwards,
         };
         let is_open = session.is_ready();

@@ -27,6 +27,7 @@ mod opening_tests;
 mod outbox;
 mod pace;
 mod peer;
+mod pings;
 mod pulse;
 mod refusal;
 mod relay;
@@ -35,6 +36,7 @@ mod session;
 pub(super) mod stream;
 mod tap;
 mod tcp_info;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -74,6 +76,7 @@ use relay::Shown;
 pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
 pub use tap::{Ring, Seen, Tap};
+use unfinished::Unfinished;
 
 /// Connections that the kernel accepted and the owner has not looked at; with more, accepting waits.
 const ARRIVALS_MAX: usize = 64;
@@ -207,6 +210,7 @@ pub struct Hub {
     /// Connections with news, in the order in which they are heard.
     turns: VecDeque<ConnId>,
     pace: Pace,
+    unfinished: Arc<Unfinished>,
     tasks: JoinSet<()>,
 }
 
@@ -236,6 +240,7 @@ impl Hub {
             told,
             turns: VecDeque::new(),
             pace: Pace::new(),
+            unfinished: Arc::default(),
             tasks: JoinSet::new(),
         }
     }

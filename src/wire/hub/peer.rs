@@ -29,9 +29,11 @@ use crate::model::limits::WireLimits;
 use super::forward::{Forward, LINGER};
 use super::heart::{Heart, Next};
 use super::inbox::Received;
+use super::pings::Pings;
 use super::refusal::Limit;
 use super::session::{Claim, Session};
 use super::stream::{Reading, Stream, Writing};
+use super::unfinished::{Share, Unfinished};
 use super::{CloseReason, ConnId, ConnectionFacts, SendError};
 
 /// The most one read takes.
@@ -55,6 +57,7 @@ pub(super) struct Wiring {
     pub(super) ip: Option<IpAddr>,
     /// It is one end of a wire, and what it reads is for the other end.
     pub(super) forwards: bool,
+    pub(super) unfinished: Arc<Unfinished>,
     /// Both ends of a tcp connection.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
     pub(super) tell: mpsc::UnboundedSender<ConnId>,
@@ -80,7 +83,7 @@ pub(super) struct Peer {
     writing: Writing,
     heart: Heart,
     /// Wakes the task: something is to be written, or there is room for what was read.
-    wake: Notify,
+    wake: Arc<Notify>,
     state: Mutex<State>,
     /// Its part in a wire, where it is one end of one.
     forward: Option<Forward>,
@@ -108,41 +111,17 @@ impl State {
     }
 }
 
-/// Heartbeats in the period that is running.
-struct Pings {
-    max: u64,
-    period: Duration,
-    since: Instant,
-    /// The session's count when the period began.
-    before: u64,
-}
-
-impl Pings {
-    fn are_too_many(&mut self, count: u64) -> bool {
-        if count == self.before {
-            return false;
-        }
-        if self.since.elapsed() >= self.period {
-            (self.since, self.before) = (Instant::now(), count - 1);
-        }
-        count - self.before > self.max
-    }
-}
-
 impl Peer {
     pub(super) fn new(
-        session: Session,
+        mut session: Session,
         limits: &WireLimits,
         wiring: Wiring,
         stream: Stream,
     ) -> (Arc<Self>, Reading) {
         let (reading, writing) = stream.split();
-        let pings = Pings {
-            max: u64::from(limits.pings_max),
-            period: Duration::from_millis(limits.pings_period_ms),
-            since: Instant::now(),
-            before: 0,
-        };
+        let pings = Pings::new(limits);
+        let wake = Arc::<Notify>::default();
+        session.share(Share::new(wiring.unfinished.clone(), wake.clone()));
         let (forwards, ends) = (wiring.forwards, wiring.ends);
         let peer = Self {
             wiring,
@@ -150,7 +129,7 @@ impl Peer {
             handshake: Duration::from_millis(limits.handshake_ms),
             writing,
             heart: Heart::new(ends),
-            wake: Notify::new(),
+            wake,
             state: Mutex::new(State {
                 session,
                 forwards,

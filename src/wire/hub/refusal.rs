@@ -48,10 +48,12 @@ pub enum Limit {
     Banned,
     /// Bytes that are not ZMTP, or of a peer that has no business on the port.
     Protocol,
+    /// Too many bytes of messages that were not whole, and its own was the oldest.
+    Unfinished,
 }
 
 /// Every limit, in the order of [`Limit`].
-const LIMITS: [(Limit, &str, &str); 13] = [
+const LIMITS: [(Limit, &str, &str); 14] = [
     (
         Limit::Handshake,
         "handshake",
@@ -92,6 +94,11 @@ const LIMITS: [(Limit, &str, &str); 13] = [
         Limit::Protocol,
         "protocol",
         "it does not speak ZMTP as this port does",
+    ),
+    (
+        Limit::Unfinished,
+        "unfinished",
+        "too many messages were unfinished, and its own was the oldest",
     ),
 ];
 

@@ -52,6 +52,8 @@ pub(super) struct Scan {
     /// Whether the frame under way is a command.
     is_command: bool,
     has_more: bool,
+    /// Messages that ended.
+    messages: u64,
     /// Of the message under way.
     parts: usize,
     bytes: usize,
@@ -85,6 +87,7 @@ impl Scan {
             left: 0,
             is_command: false,
             has_more: false,
+            messages: 0,
             parts: 0,
             bytes: 0,
         }
@@ -98,6 +101,12 @@ impl Scan {
     /// The handshake is done: from now on there are messages.
     pub(super) fn open(&mut self) {
         self.is_open = true;
+    }
+
+    /// The message under way, by its number, and how many of its bytes were handed on.
+    pub(super) fn unfinished(&self) -> (u64, usize) {
+        let to_come = if self.is_command { 0 } else { self.left };
+        (self.messages, self.bytes.saturating_sub(to_come))
     }
 
     /// How many of the bytes may be handed on now. None, without a fault, means that the frame they
@@ -186,6 +195,7 @@ impl Scan {
             step.commands += 1;
         } else if !self.has_more {
             (self.parts, self.bytes) = (0, 0);
+            self.messages += 1;
         }
     }
 

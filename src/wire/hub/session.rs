@@ -31,6 +31,7 @@ use super::opening::{self, Opening, Side};
 use super::outbox::{HEADER_BYTES_MAX, Outbox};
 use super::refusal::Limit;
 use super::scan::{Rules, Scan};
+use super::unfinished::Share;
 use inbound::reason_of;
 
 /// Slices handed to the kernel in one write.
@@ -91,6 +92,8 @@ pub struct Session {
     /// The handshake, until it is done.
     opening: Option<Box<Opening>>,
     claim: Option<Claim>,
+    /// Its part in what the hub holds of messages that are not whole.
+    share: Option<Share>,
     /// Bytes of the peer that are not parsed yet: no whole frame, or no room for what is in them.
     unparsed: Bytes,
     inbox: Inbox,
@@ -164,6 +167,7 @@ impl Session {
             phase: Phase::Handshake,
             opening: Some(Box::new(opening)),
             claim: None,
+            share: None,
             unparsed: Bytes::new(),
             inbox: Inbox::default(),
             outbox: Outbox::default(),
@@ -207,6 +211,11 @@ impl Session {
             Some(opening) => opening.ended(reason),
             None => reason,
         }
+    }
+
+    /// Has what it holds of unfinished messages counted with that of others.
+    pub(super) fn share(&mut self, share: Share) {
+        self.share = Some(share);
     }
 
     fn is_sealed(&self) -> bool {

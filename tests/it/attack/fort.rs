@@ -113,9 +113,29 @@ impl Fort {
     }
 
     fn rss_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// How much more memory than at the beginning it ever held at once, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:") - self.rss_kib
+    }
+
+    fn memory_kib(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|l| l.starts_with(what)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Waits until the refusals are counted under these limits.
+    #[track_caller]
+    pub(crate) fn counts(&self, limits: &[&str]) {
+        for limit in limits {
+            wait_for(&format!("a refusal counted as {limit}"), || {
+                let rejected = &self.node()["listeners"]["rejected"];
+                (rejected[limit].as_u64()? > 0).then_some(())
+            });
+        }
     }
 
     fn fds(&self) -> usize {
@@ -139,6 +159,16 @@ impl Fort {
     /// descriptors as before.
     #[track_caller]
     pub(crate) fn stands(&self, after: &str) {
+        self.lives(after);
+        let what = format!("memory to come back to {} KiB after {after}", self.rss_kib);
+        wait_for(&what, || {
+            (self.rss_kib() <= self.rss_kib + RSS_LEFT_KIB_MAX).then_some(())
+        });
+    }
+
+    /// Insists that it is the same process, never restarted, with its descriptors as before.
+    #[track_caller]
+    pub(crate) fn lives(&self, after: &str) {
         let node = self.node();
         assert_eq!(node["state"], "ready", "after {after}: {node}");
         assert_eq!(node["pid"], self.pid, "after {after}");
@@ -146,10 +176,6 @@ impl Fort {
         let what = format!("descriptors to come back to {} after {after}", self.fds);
         wait_for(&what, || {
             (self.fds() <= self.fds + FDS_LEFT_MAX).then_some(())
-        });
-        let what = format!("memory to come back to {} KiB after {after}", self.rss_kib);
-        wait_for(&what, || {
-            (self.rss_kib() <= self.rss_kib + RSS_LEFT_KIB_MAX).then_some(())
         });
     }
 

@@ -36,11 +36,19 @@ impl Session {
 
     /// Goes on parsing what waited for room.
     pub fn parse(&mut self) -> Result<(), CloseReason> {
-        let result = self.parse_steps();
+        let result = self.parse_steps().and_then(|()| self.note_unfinished());
         if let Err(reason) = &result {
             self.fail(reason);
         }
         result
+    }
+
+    fn note_unfinished(&mut self) -> Result<(), CloseReason> {
+        let (message, bytes) = self.scan.unfinished();
+        let may_stay = self.share.as_mut().is_none_or(|it| it.note(message, bytes));
+        may_stay
+            .then_some(())
+            .ok_or(CloseReason::Limit(Limit::Unfinished))
     }
 
     fn parse_steps(&mut self) -> Result<(), CloseReason> {
