@@ -148,3 +148,42 @@ pub mod runner {
     /// Probe round trips kept per instance for p50 and p99.
     pub const PROBE_SAMPLES_MAX: usize = 256;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::WireLimits;
+    use super::hub::UNFINISHED_BYTES_MAX;
+
+    #[test]
+    fn the_limits_in_the_security_document_are_these() {
+        let document = include_str!("../../docs/security.md");
+        let is = WireLimits::default();
+        let mib = |bytes: usize| format!("{} MiB", bytes / (1024 * 1024));
+        let rows = [
+            ("handshake, from", format!("{} s", is.handshake_ms / 1_000)),
+            ("connections in their", is.pending_max.to_string()),
+            ("connections in all", is.connections_max.to_string()),
+            ("one message, on this", mib(is.message_bytes_max)),
+            ("one message from", mib(is.message_far_bytes_max)),
+            ("parts of", is.parts_max.to_string()),
+            ("what a peer says", format!("{} B", is.metadata_bytes_max)),
+            ("a topic", format!("{} B", is.topic_bytes_max)),
+            ("subscriptions of", is.subscriptions_max.to_string()),
+            ("PINGs", is.pings_max.to_string()),
+            ("what waits", mib(is.peer_bytes_max)),
+            ("unfinished messages", mib(UNFINISHED_BYTES_MAX)),
+        ];
+        for (what, value) in rows {
+            let row = document
+                .lines()
+                .find(|line| line.starts_with(&format!("| {what}")));
+            let row = row.unwrap_or_else(|| panic!("no row for `{what}`"));
+            assert_eq!(
+                row.split('|').nth(2).map(str::trim),
+                Some(&*value),
+                "{what}"
+            );
+        }
+        assert_eq!(is.pings_period_ms, 1_000, "the row says: a second");
+    }
+}

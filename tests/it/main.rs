@@ -29,6 +29,7 @@ mod protocol_doc;
 mod readme;
 mod refused;
 mod replica;
+mod security;
 mod send;
 mod sodium;
 mod support;
