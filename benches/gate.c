@@ -10,7 +10,8 @@
  *       XPUB binds INNER and hands over every message; SUBS subscribers connect OUTER and read,
  *       STALLED more never read. The publisher is at most WINDOW messages ahead of the slowest that
  *       reads, so none of those is too slow. Prints the rate at which the slowest got all N, and
- *       waits for a line on its input before it ends, so that counts can be asked for meanwhile.
+ *       waits for a line on its input before it ends, so that counts can be asked for meanwhile. With
+ *       PACE in the environment it publishes at most so many in a second.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -124,8 +125,9 @@ static int fan(char **v) {
     if (zmq_bind(s, v[2])) die(v[2]);
     char *b = calloc(1, size > 64 ? size : 64);
     for (int k = 0; k < subs + stalled; k++) zmq_recv(s, b, 64, 0);
-    double start = now();
+    double start = now(), pace = getenv("PACE") ? atof(getenv("PACE")) : 0;
     for (long i = 0; i < n; i++) {
+        while (i % 64 == 0 && pace > 0 && i / pace > now() - start) usleep(200);
         while (i % 64 == 0) {
             long least = n;
             for (int k = 0; k < subs; k++) {

@@ -6,7 +6,7 @@
     GATE=./gate python3 benches/gate.py            # needs pyzmq
 
 ROUNDS=5, RTTS=10000, MESSAGES=1000000 (of 1 KiB through one gate) and FAN=5000000 (with a subscriber
-that never reads; 0 leaves it out) are the defaults. Each round runs every contestant once, one after
+that never reads; 0 leaves it out) are the defaults. PACE=N publishes at most so many in a second. Each round runs every contestant once, one after
 the other, so that a noisy neighbour meets them all; what is printed is the median of the rounds and
 the ratios of the medians.
 """
@@ -142,10 +142,10 @@ def gated_pipe():
         return piped(gate.outer, gate.inner)
 
 
-def fan(stalled):
-    """The rate of two subscribers; what the gate dropped for the stalled one, and its memory."""
+def fan(readers, stalled):
+    """The rate of those who read; what the gate dropped for the stalled one, and its memory."""
     with Gate("pubsub", "from", "XPUB", "drop-newest") as gate:
-        args = ["fan", gate.inner, gate.outer, "2", str(stalled), str(FAN), "1024", "2000"]
+        args = ["fan", gate.inner, gate.outer, str(readers), str(stalled), str(FAN), "1024", "2000"]
         load = background(*args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         rate = float(load.stdout.readline())
         counted = None
@@ -167,7 +167,7 @@ def fan(stalled):
 
 def main():
     rounds = {name: [] for name in ("direct rtt", "gated rtt", "direct", "zmq_proxy", "gate")}
-    with_stalled, without, counts = [], [], []
+    with_stalled, without, with_third, counts = [], [], [], []
     for number in range(ROUNDS):
         rounds["direct rtt"].append(direct_rtt())
         rounds["gated rtt"].append(gated_rtt())
@@ -177,11 +177,12 @@ def main():
         line = ", ".join(f"{name} {values[-1]:.0f}" for name, values in rounds.items())
         print(f"round {number + 1}: {line}", file=sys.stderr)
         if FAN:
-            without.append(fan(0)[0])
-            rate, counted = fan(1)
+            without.append(fan(2, 0)[0])
+            with_third.append(fan(3, 0)[0])
+            rate, counted = fan(2, 1)
             with_stalled.append(rate)
             counts.append(counted)
-            print(f"  fan: without {without[-1]:.0f}, with {rate:.0f}, {counted}", file=sys.stderr)
+            print(f"  fan: two {without[-1]:.0f}, a third that reads {with_third[-1]:.0f}, one that does not {rate:.0f}, {counted}", file=sys.stderr)
     median = {name: statistics.median(values) for name, values in rounds.items()}
     ratio = median["gated rtt"] / median["direct rtt"]
     print(f"round trip of 64 B: direct {median['direct rtt']:.0f} us, one gate {median['gated rtt']:.0f} us, {ratio:.2f} times")
@@ -192,10 +193,11 @@ def main():
     )
     if FAN:
         plain, stalled = statistics.median(without), statistics.median(with_stalled)
+        third = statistics.median(with_third)
         dropped, queued, memory = counts[-1]
         print(
             f"{FAN} messages of 1 KiB to 2 subscribers: {plain:.0f}/s, beside one that never reads"
-            f" {stalled:.0f}/s, {stalled / plain:.2f} times"
+            f" {stalled:.0f}/s, {stalled / plain:.2f} times; beside a third that reads {third:.0f}/s"
         )
         print(f"  of the last round: {dropped} dropped and counted, {queued:.1f} MiB queued, {memory:.0f} MiB at most in memory")
 

@@ -97,7 +97,8 @@ impl Args {
         let plan = network::plan_of(&running.layout)
             .ok_or_else(|| Failure::new(Exit::Failed, "the network keeps no plan"))?;
         let sources = self.sources(&plan)?;
-        seed::block_on(self.look(&running.layout, &sources))?
+        let among = self.among(&plan);
+        seed::block_on(self.look(&running.layout, &sources, among))?
     }
 
     /// Who sees the link's wires: each is seen by one.
@@ -129,13 +130,36 @@ impl Args {
         Ok(sources)
     }
 
-    async fn look(&self, layout: &Layout, sources: &[InstanceName]) -> Outcome {
+    /// Who starts the link's wires, where all of them are roles of ours: those are known by name
+    /// wherever they dial.
+    fn among(&self, plan: &Plan) -> Option<Vec<InstanceName>> {
+        let wires = plan
+            .wires
+            .iter()
+            .filter(|wire| wire.link.as_str() == self.link);
+        let mut names: Vec<InstanceName> = wires.map(|wire| wire.from.clone()).collect();
+        names.sort();
+        names.dedup();
+        let is_role = |name: &InstanceName| {
+            let instance = plan.instance(name.as_str());
+            instance.is_some_and(|it| it.kind == Kind::Replica)
+        };
+        names.iter().all(is_role).then_some(names)
+    }
+
+    async fn look(
+        &self,
+        layout: &Layout,
+        sources: &[InstanceName],
+        among: Option<Vec<InstanceName>>,
+    ) -> Outcome {
         let looker = format!("tap#{}.{:08x}", std::process::id(), fastrand::u32(..));
         let params = json!({
             "looker": looker,
             "link": self.link,
             "from": self.from,
             "to": self.to,
+            "among": among,
             "topic": self.topic,
             "regex": self.regex,
             "rate": self.rate.map(|PerSecond(rate)| rate),

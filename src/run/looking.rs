@@ -42,6 +42,8 @@ pub struct Wish {
     pub topic: Option<String>,
     /// One of whose frames matches this.
     pub regex: Option<String>,
+    /// Of wires that start at one of these, where it is known which those are.
+    pub among: Option<Vec<String>>,
     /// At most so many in a second.
     pub rate: Option<u32>,
 }
@@ -49,7 +51,7 @@ pub struct Wish {
 /// Where a message was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The link.
+    /// The link; empty where who saw it does not know links.
     pub link: String,
     /// Where its wire starts.
     pub from: String,
@@ -167,7 +169,12 @@ impl Looker {
     fn wants(&self, place: &Place, seen: &Seen) -> bool {
         let is = |wanted: &Option<String>, it: &str| wanted.as_deref().is_none_or(|w| w == it);
         let topic = self.wish.topic.as_deref().unwrap_or_default().as_bytes();
-        is(&self.wish.link, &place.link)
+        (place.link.is_empty() || is(&self.wish.link, &place.link))
+            && self
+                .wish
+                .among
+                .as_ref()
+                .is_none_or(|among| among.contains(&place.from))
             && is(&self.wish.from, &place.from)
             && is(&self.wish.to, &place.to)
             && seen.frames.first().is_some_and(|it| it.starts_with(topic))
@@ -190,7 +197,11 @@ impl Looker {
             self.missed += 1;
         } else {
             self.in_second += 1;
-            self.kept.push_back((place.clone(), seen.clone()));
+            let mut place = place.clone();
+            if place.link.is_empty() {
+                place.link = self.wish.link.clone().unwrap_or_default();
+            }
+            self.kept.push_back((place, seen.clone()));
         }
     }
 

@@ -695,3 +695,48 @@ fn a_link_that_nobody_sees_says_what_to_write() {
     assert_eq!(ran.code, 64);
     assert!(ran.stderr.contains("ask"), "{}", ran.stderr);
 }
+
+#[test]
+fn tap_shows_the_bounces_of_a_mesh() {
+    let world = World::new();
+    let first = ports(20);
+    let last = first + 19;
+    let file = world.write(
+        "net.yaml",
+        &format!("zmqnet: 1\nname: meshed\ndefaults: {{ports: {first}..{last}}}\nnodes:\n  quorum: {{kind: replica, replicas: [alpha, bravo, charlie]}}\nlinks:\n  votes: {{pattern: mesh, among: quorum}}\n"),
+    );
+    world.ok(&["apply", &file.display().to_string()]);
+    let args = [
+        "tap",
+        "votes",
+        "--from",
+        "bravo",
+        "--regex",
+        "tapped",
+        "--count",
+        "2",
+        "--timeout",
+        "20s",
+        "-o",
+        "json",
+    ];
+    let looking = crate::support::Running::start(&mut world.zmqnet(&args));
+    let mut looking = looking;
+    // Sent until somebody has looked: it takes a moment to begin.
+    wait_for("two bounces are shown", || {
+        world.ok(&["send", "-n", "bravo", "tapped"]);
+        looking.0.try_wait().unwrap()
+    });
+    let mut shown = String::new();
+    std::io::Read::read_to_string(looking.0.stdout.as_mut().unwrap(), &mut shown).unwrap();
+    for line in shown.lines() {
+        let message: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            [&message["link"], &message["from"]],
+            ["votes", "bravo"],
+            "{message}"
+        );
+        assert_ne!(message["to"], "bravo");
+    }
+    assert_eq!(shown.lines().count(), 2, "{shown}");
+}

@@ -6,8 +6,10 @@
 
 mod bouncer;
 pub mod conns;
+mod files;
 mod rekeying;
 mod talk;
+mod tapping;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,7 +20,6 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -38,9 +39,11 @@ use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
 use crate::wire::linger::Linger;
 
 use bouncer::{Bouncing, Job, News};
+pub use files::raise_files;
 use rekeying::{rekeyed, to_dial};
 pub use talk::{LOG_VARIABLE, start_talking};
 use talk::{Quota, RECEIVED};
+use tapping::Tapping;
 
 /// The port name of the health socket.
 const HEALTH: &str = "health";
@@ -162,6 +165,7 @@ struct Node {
     /// Its keys, where its socket is encrypted.
     keyring: Option<Keyring>,
     limits: WireLimits,
+    tapping: Tapping,
     /// The other members, by their numbers.
     peers: BTreeMap<usize, PeerFacts>,
     /// What the tasks of the peers tell by, and where it is heard.
@@ -200,6 +204,7 @@ impl Node {
             hub,
             keyring,
             limits,
+            tapping: Tapping::new(&config.name),
             peers: BTreeMap::new(),
             tell,
             news,
@@ -297,10 +302,13 @@ impl Node {
                     HEALTH => Door::Health,
                     _ => Door::Public,
                 };
-                if door == Door::Health
-                    && let Some(answer) = conns::serve(&mut self.hub, &frames)
-                {
-                    return self.send(conn.0, answer);
+                if door == Door::Health {
+                    let answer = conns::serve(&mut self.hub, &frames);
+                    if let Some(answer) = answer.or_else(|| self.tapping.serve(&frames)) {
+                        return self.send(conn.0, answer);
+                    }
+                } else {
+                    self.tapping.came(&self.hub, conn, &frames);
                 }
                 self.step(Event::Request {
                     caller: conn.0,
@@ -438,6 +446,7 @@ impl Node {
     }
 
     fn send(&self, caller: u64, frames: Vec<Bytes>) {
+        self.tapping.goes(ConnId(caller), &frames);
         if let Err(error) = self.hub.send(ConnId(caller), frames) {
             tracing::debug!(conn = caller, ?error, "an answer met nobody");
         }
@@ -471,25 +480,6 @@ impl Node {
         told.extend(conns::facts(&self.hub, &self.limits));
         facts
     }
-}
-
-/// A descriptor for each connection that may be there: as many as the hard limit gives. Gives how
-/// many that is.
-pub fn raise_files() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    let in_force = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(errno) => {
-            tracing::warn!(%errno, "cannot raise the limit of open files");
-            limit.current
-        }
-    };
-    let in_force = in_force.and_then(|files| usize::try_from(files).ok());
-    in_force.unwrap_or(usize::MAX)
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -1,0 +1,116 @@
+//! The health verb `tap` of a role: copies of what comes in by its public port and of what it answers.
+//!
+//! A role knows who talks to it by what they call themselves, ours by `NAME#PROCESS.NUMBER`, else by
+//! the address. It does not know links: whoever asks says which one it looks at, and among whom.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::model::name::InstanceName;
+use crate::protocol::envelope;
+use crate::protocol::zn1::{self, Reply, Request};
+use crate::run::looking::{LookError, Looking, Place};
+use crate::wire::hub::{ConnId, Hub, Ring, Tap};
+
+/// How often what was seen is dealt out while nobody asks, so that who no longer asks is forgotten.
+const DEAL_EVERY: Duration = Duration::from_secs(1);
+
+/// Who looks, and at what.
+pub(super) struct Tapping {
+    name: InstanceName,
+    ring: Arc<Ring>,
+    looking: Looking,
+    places: HashMap<usize, Place>,
+    dealt: Instant,
+}
+
+/// The numbers of the places of a connection: what comes, and what goes.
+fn places(conn: ConnId) -> [usize; 2] {
+    let number = usize::try_from(conn.0).unwrap_or(usize::MAX / 4);
+    [number * 2, number * 2 + 1]
+}
+
+impl Tapping {
+    pub(super) fn new(name: &InstanceName) -> Self {
+        Self {
+            name: name.clone(),
+            ring: Arc::default(),
+            looking: Looking::default(),
+            places: HashMap::new(),
+            dealt: Instant::now(),
+        }
+    }
+
+    /// Notes a message that came by the public port.
+    pub(super) fn came(&mut self, hub: &Hub, conn: ConnId, frames: &[Bytes]) {
+        if !self.looking.is_on() {
+            return;
+        }
+        let [coming, going] = places(conn);
+        if !self.places.contains_key(&coming) {
+            let facts = hub.connection(conn);
+            let from = facts.map_or_else(String::new, |facts| {
+                let name = facts
+                    .identity
+                    .split('#')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                let known = facts.who.or(Some(name).filter(|name| !name.is_empty()));
+                known.unwrap_or(facts.peer_address)
+            });
+            let place = |is_forward: bool| Place {
+                link: String::new(),
+                from: from.clone(),
+                to: self.name.to_string(),
+                is_forward,
+            };
+            self.places.insert(coming, place(true));
+            self.places.insert(going, place(false));
+        }
+        Tap::new(&self.ring, coming).see(frames);
+        if self.dealt.elapsed() > DEAL_EVERY {
+            self.deal();
+        }
+    }
+
+    /// Notes an answer.
+    pub(super) fn goes(&self, conn: ConnId, frames: &[Bytes]) {
+        let [_, going] = places(conn);
+        if self.looking.is_on() && self.places.contains_key(&going) {
+            Tap::new(&self.ring, going).see(frames);
+        }
+    }
+
+    fn deal(&mut self) {
+        self.dealt = Instant::now();
+        let places = &self.places;
+        let place = |number: usize| places.get(&number).cloned();
+        self.looking.turn(&self.ring, place);
+        if !self.looking.is_on() {
+            self.places = HashMap::new();
+        }
+    }
+
+    /// Answers a request by the health socket if it is `tap`, with its envelope.
+    pub(super) fn serve(&mut self, frames: &[Bytes]) -> Option<Vec<Bytes>> {
+        let copied = frames.to_vec();
+        let (mut answer, body) = envelope::split(copied);
+        let request = Request::decode(body).ok()?;
+        if request.verb != "tap" {
+            return None;
+        }
+        self.deal();
+        let id = request.id;
+        let reply = match self.looking.answer(&self.ring, request.params) {
+            Ok(result) => Reply::new(zn1::OK, id, result),
+            Err(error @ LookError::Busy) => Reply::failure(zn1::BACK_PRESSURE, id, error),
+            Err(error) => Reply::failure(zn1::BAD_REQUEST, id, error),
+        };
+        answer.extend(reply.encode());
+        Some(answer)
+    }
+}
