@@ -35,11 +35,14 @@ ATTACKS = [
     ("metadata", []),
     ("early", []),
 ]
+# A bounce of ZMQ Net's, which a replica acknowledges and a REP gives back.
+BOUNCE = "08011205616c7068611a026869"
 ONLY = os.environ.get("ONLY", "").split()
 
 
 def client(port):
     command = [sys.executable, os.path.join(SCRIPTS, "client.py"), f"tcp://127.0.0.1:{port}"]
+    command += ["0.001", BOUNCE]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, text=True, **pipes)
     assert process.stdout.readline() == "served\n"

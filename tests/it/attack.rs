@@ -5,6 +5,8 @@ pub(crate) mod fort;
 
 use fort::Fort;
 
+use crate::support::wait_for;
+
 #[test]
 fn a_declared_length_takes_no_memory_and_ends_its_connection() {
     let fort = Fort::start("");
@@ -116,5 +118,34 @@ fn messages_that_never_end_are_bounded_together_and_the_oldest_go() {
     fort.counts(&["unfinished"]);
     let peak = fort.peak_kib();
     assert!(peak < (256 + 96) * 1024, "{peak} KiB were held");
+    fort.end();
+}
+
+#[test]
+fn what_strangers_call_themselves_writes_no_line_and_moves_no_cursor() {
+    let fort = Fort::start("");
+    let forged = fort.staying("forged");
+    let conns = wait_for("both with forged names", || {
+        let conns = fort.world.ok(&["conns", "ls", "-n", "fort"]).stdout;
+        (conns.contains("owned") && conns.contains("evil")).then_some(conns)
+    });
+    let moves = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{2028}' | '\u{202e}');
+    assert!(!conns.contains(moves), "{conns:?}");
+    fort.counts(&["protocol"]);
+    let json = fort
+        .world
+        .ok(&["conns", "ls", "-n", "fort", "-o", "json"])
+        .stdout;
+    assert!(!json.contains(|c: char| c < ' ' && c != '\n'), "{json:?}");
+    let status = fort.world.ok(&["status", "--wires"]).stdout;
+    let log = fort.world.ok(&["logs", "fort"]).stdout;
+    for text in [&status, &log] {
+        assert!(!text.contains(moves), "{text:?}");
+    }
+    for text in [json, conns, status, log] {
+        let is_forged = |line: &str| line.trim_start().starts_with("forged line");
+        assert!(!text.lines().any(is_forged), "{text}");
+    }
+    drop(forged);
     fort.end();
 }

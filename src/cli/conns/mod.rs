@@ -160,13 +160,14 @@ impl Door {
     }
 }
 
-/// What a stranger said of itself, harmless on a terminal.
+/// What a stranger said of itself, harmless on a terminal: what is not printed as itself, such as a
+/// control character or a mark that turns the direction of writing, is shown as its number.
 fn shown(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_unicode());
-            let plain = escaped.is_none().then_some(c);
-            escaped.into_iter().flatten().chain(plain)
+            let is_plain = matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1;
+            let escaped = (!is_plain).then(|| c.escape_unicode());
+            escaped.into_iter().flatten().chain(is_plain.then_some(c))
         })
         .collect()
 }

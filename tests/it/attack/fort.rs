@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Ran, World, ports, python, root, wait_for};
+use crate::support::{Ran, Running, World, ports, python, root, wait_for};
 
 /// How much more resident memory may remain after an attack, in KiB: what as many connections as may
 /// be pending have needed, 73 KiB each. The C library keeps freed memory between blocks that live on;
@@ -153,6 +153,13 @@ impl Fort {
         let ran = Ran::of(&mut script(&self.world, "attacks.py", &args));
         assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
         ran.json()
+    }
+
+    /// Starts an attack that stays until its handle is dropped.
+    pub(crate) fn staying(&self, name: &str) -> Running {
+        let port = self.port.to_string();
+        let mut command = script(&self.world, "attacks.py", &[name, &port]);
+        Running::start(command.stdin(Stdio::piped()))
     }
 
     /// Insists that the attack left nothing: the same process, never restarted, its memory and its
