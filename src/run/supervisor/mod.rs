@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `network`, `member`, `applying` | the one owner of all state: decides, never acts |
-//! | `acting` | does what was decided, in batches, and brings back what came of it |
+//! | `acting`, `doing` | the loop; what was decided is done in batches, and what came of it brought back |
 //! | `spawning`, `prober`, `listening` | how a process is asked for, how a probe asks |
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
@@ -19,6 +19,7 @@
 
 mod acting;
 mod applying;
+mod doing;
 mod gated;
 mod hearing;
 mod keeping;

@@ -286,6 +286,11 @@ impl Network {
         self.stop_next_rank(now);
     }
 
+    /// Whether everything was to stop, and has.
+    pub(super) fn is_down(&self) -> bool {
+        self.is_going_down && self.members.values().all(Member::is_at_rest)
+    }
+
     fn stop_next_rank(&mut self, now: Duration) {
         let is_busy = |member: &&Member| !member.is_at_rest();
         let highest = self
