@@ -6,6 +6,7 @@ use crate::manifest::link::Transport;
 use crate::manifest::topology::CurveMode;
 use crate::model::socket::{Pattern, Side};
 use crate::plan::Plan;
+use crate::topology::gates::Way;
 use crate::topology::{End, Leg, Topology, Why};
 
 /// The decisions, one a line, grouped.
@@ -29,6 +30,10 @@ pub fn of(topology: &Topology, plan: &Plan) -> Vec<String> {
     lines.push("ports:".to_owned());
     lines.extend(ports(topology));
     lines.extend(admissions(topology, plan));
+    if !topology.gates.is_empty() {
+        lines.push("gates, since a link says `gate: true`:".to_owned());
+        lines.extend(gates(topology));
+    }
     lines.push("start order (stop is the reverse):".to_owned());
     let mut ranks: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for instance in &plan.instances {
@@ -143,6 +148,27 @@ fn transport(topology: &Topology, leg: &Leg) -> String {
         words.push_str(", encrypted by CURVE");
     }
     words
+}
+
+fn gates(topology: &Topology) -> Vec<String> {
+    let mut lines = Vec::new();
+    for gate in &topology.gates {
+        let program = &topology.instances[gate.instance].name;
+        for door in &gate.doors {
+            let inner = topology.inner(gate, door);
+            lines.push(match door.way {
+                Way::Listens(_) => format!(
+                    "  {} listens on `{}` for {program}, which listens on {inner}",
+                    gate.name, door.port
+                ),
+                Way::Dials(peer) => format!(
+                    "  {} dials {} for {program}, which dials {inner}",
+                    gate.name, topology.instances[peer].name
+                ),
+            });
+        }
+    }
+    lines
 }
 
 fn ports(topology: &Topology) -> Vec<String> {

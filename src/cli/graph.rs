@@ -55,7 +55,12 @@ fn edges(topology: &Topology) -> Vec<(usize, usize, String)> {
     let mut edges = Vec::new();
     for leg in &topology.legs {
         let link = &topology.links[leg.link];
-        let label = format!("{} ({})", link.name, leg.pattern);
+        let gated = if link.decl.gate == Some(true) {
+            ", gate"
+        } else {
+            ""
+        };
+        let label = format!("{} ({}{gated})", link.name, leg.pattern);
         if leg.pattern.is_symmetric() && is_among(leg) {
             // A mesh of one node is a loop; of several, each pair once.
             for (position, from) in leg.from.iter().enumerate() {
