@@ -289,7 +289,7 @@ impl KeyDir {
         Ok(KeyFacts {
             name: name.to_owned(),
             key: certificate.public,
-            has_secret: self.secret_file(name).exists(),
+            has_secret: self.has_secret(name)?,
             created: said(CREATED),
             rotated: said(ROTATED),
             overlap_until: ends.filter(|until| *until > now).max().map(time::text),
@@ -356,11 +356,18 @@ impl KeyDir {
     }
 
     /// The secret file of a name.
-    fn secret(&self, name: &str) -> Result<Certificate, KeyDirError> {
+    /// Whether a secret key is here; one that others can open is refused.
+    fn has_secret(&self, name: &str) -> Result<bool, KeyDirError> {
         let path = self.secret_file(name);
-        if let Ok(meta) = fs::metadata(&path) {
-            closed(&path, &meta, 0o600)?;
+        match fs::metadata(&path) {
+            Ok(meta) => closed(&path, &meta, 0o600).map(|()| true),
+            Err(_) => Ok(false),
         }
+    }
+
+    fn secret(&self, name: &str) -> Result<Certificate, KeyDirError> {
+        self.has_secret(name)?;
+        let path = self.secret_file(name);
         let text = read(&path, name)?;
         let certificate = parse(&path, &text)?;
         if certificate.secret.is_none() {

@@ -78,6 +78,8 @@ fn what_is_open_to_others_is_refused_with_the_chmod_to_type() {
     let refused = dir.own("bravo").unwrap_err();
     let help = format!("chmod 600 {}", secret.display());
     assert_eq!(refused.help(), Some(help), "{refused}");
+    let listed = dir.facts("bravo").unwrap_err();
+    assert_eq!(listed.to_string(), refused.to_string());
     loosen(&secret, 0o600);
     assert!(dir.own("bravo").is_ok());
     loosen(dir.path(), 0o710);
