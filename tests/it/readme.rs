@@ -137,7 +137,14 @@ fn every_command_in_the_readme_prints_what_is_shown() {
         .flat_map(|transcript| commands(transcript))
     {
         let ran = shell(&world, &line);
-        let (expected, got) = (normal(&shown), normal(&ran.stdout));
+        let (expected, mut got) = (normal(&shown), normal(&ran.stdout));
+        // What runs once may be ready for a while before its end, where the machine is slow.
+        got.retain(|line| match line.strip_suffix(" ready") {
+            Some(name) => {
+                expected.contains(line) || !shown.contains(&format!("{name} stopped: exited"))
+            }
+            None => true,
+        });
         assert_eq!(
             got, expected,
             "\n$ {line}\n{}\nthe README shows:\n{shown}",
