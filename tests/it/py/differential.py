@@ -37,6 +37,7 @@ def libzmq(context):
             try:
                 router.send_multipart(router.recv_multipart())
             except zmq.ContextTerminated:
+                router.close(linger=0)
                 return
             except zmq.ZMQError:
                 continue
@@ -378,7 +379,8 @@ def main():
         for (what, our, their), datas in sorted(found.items())
     ]
     print(json.dumps({"compared": len(streams), "differences": differences}))
-    context.destroy(linger=0)
+    # The thread that uses the socket closes it: libzmq aborts where another one does.
+    context.term()
 
 
 main()
