@@ -93,6 +93,14 @@ fn keys_are_made_listed_replaced_and_revoked_and_no_secret_is_shown() {
 }
 
 #[test]
+fn a_name_that_cannot_be_leaves_nothing_behind() {
+    let world = World::new();
+    let refused = world.run(&["keys", "new", "one", "../up", "--keys", "made"]);
+    assert_eq!(refused.code, 64, "{}", refused.stderr);
+    assert!(!world.path("made").exists(), "{}", refused.stdout);
+}
+
+#[test]
 fn a_key_is_never_made_over_another() {
     let world = World::new();
     manifest(&world);

@@ -7,7 +7,7 @@ use crate::cli::ui;
 use crate::model::security::OPERATOR;
 use crate::plan::{Instance, Plan};
 use crate::roles::Kind;
-use crate::run::keys::{KeyDirError, Made};
+use crate::run::keys::{KeyDirError, Made, check_name};
 
 /// Make the keys of instances; without names, of all that this host starts and of zmqnet's own
 /// commands.
@@ -31,6 +31,9 @@ impl Args {
             true => self.names,
             false => started_here(&place)?,
         };
+        for name in &names {
+            check_name(name).map_err(failure)?;
+        }
         let dir = KeyDir::make_dir(&place.dir).map_err(failure)?;
         let (mut made, mut refused) = (0, None);
         for name in names {

@@ -36,7 +36,7 @@ pub use certificate::CertificateFault;
 use certificate::{CREATED, Certificate, FILE_BYTES_MAX, ROTATED};
 pub use error::KeyDirError;
 pub use keyring::Keyring;
-pub use store::Made;
+pub use store::{Made, check_name};
 pub use told::{ProgramKeys, of_program, public_of_program};
 pub use watch::Watch;
 

@@ -40,6 +40,14 @@ pub(super) fn is_key_name(name: &str) -> bool {
     !name.is_empty() && name.split('.').all(is_part)
 }
 
+/// Whether a key can have this name; what makes several asks before it makes the first.
+pub fn check_name(name: &str) -> Result<(), KeyDirError> {
+    if is_key_name(name) {
+        return Ok(());
+    }
+    Err(KeyDirError::BadName(name.to_owned()))
+}
+
 /// Counted instances end with a number, so they may be longer than what a person writes.
 fn is_part(part: &str) -> bool {
     let (stem, number) = part.rsplit_once('-').unwrap_or((part, ""));
@@ -65,9 +73,7 @@ impl KeyDir {
     /// Makes a name's pair, unless it has one. A public file that is missing beside a secret one is
     /// written again.
     pub fn make(&self, name: &str) -> Result<Made, KeyDirError> {
-        if !is_key_name(name) {
-            return Err(KeyDirError::BadName(name.to_owned()));
-        }
+        check_name(name)?;
         let _lock = self.lock()?;
         match self.secret(name) {
             Ok(present) => {
@@ -136,9 +142,7 @@ impl KeyDir {
 
     /// Admits one more client to a listener.
     pub fn allow(&self, key: PublicKey, who: &str, node: &str) -> Result<(), KeyDirError> {
-        if !is_key_name(who) {
-            return Err(KeyDirError::BadName(who.to_owned()));
-        }
+        check_name(who)?;
         let _lock = self.lock()?;
         if self.revoked()?.iter().any(|gone| gone.key == key) {
             return Err(KeyDirError::Revoked(who.to_owned()));
