@@ -146,7 +146,7 @@ impl Instance {
     fn gate(&self) -> Option<&gate::Config> {
         match &self.process.as_ref()?.exec {
             Exec::Role(roles::Config::Gate(config)) => Some(config),
-            Exec::Role(roles::Config::Replica(_)) | Exec::Program { .. } => None,
+            Exec::Role(_) | Exec::Program { .. } => None,
         }
     }
 }

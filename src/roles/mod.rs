@@ -3,7 +3,9 @@
 //! A role is a state machine without sockets: it is given the time and an event, and answers with
 //! actions. `run` drives it over real sockets, `sim` over simulated ones.
 
+pub mod echo;
 pub mod gate;
+pub mod machine;
 pub mod replica;
 
 use schemars::JsonSchema;
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::socket::{Pattern, Side};
+use machine::Common;
 
 /// The kinds of node that zmqnet brings.
 #[derive(
@@ -73,6 +76,8 @@ pub enum Config {
     Replica(replica::Config),
     /// Beside a program: plain to it, counted and encrypted outside.
     Gate(gate::Config),
+    /// Answers every request with the request.
+    Echo(echo::Config),
 }
 
 impl Config {
@@ -81,7 +86,25 @@ impl Config {
         match (self, next) {
             (Self::Replica(was), Self::Replica(now)) => was.fixed_change(now),
             (Self::Gate(was), Self::Gate(now)) => was.fixed_change(now),
-            (Self::Replica(_), Self::Gate(_)) | (Self::Gate(_), Self::Replica(_)) => Some("`kind`"),
+            (Self::Echo(was), Self::Echo(now)) => was.common.fixed_change(&now.common),
+            (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _) => Some("its kind"),
+        }
+    }
+
+    /// Which kind of node it is for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Replica(_) => Kind::Replica,
+            Self::Gate(_) => Kind::Gate,
+            Self::Echo(_) => Kind::Echo,
+        }
+    }
+
+    /// What it has in common with others; nothing for those that have a driver of their own.
+    pub fn common(&self) -> Option<&Common> {
+        match self {
+            Self::Replica(_) | Self::Gate(_) => None,
+            Self::Echo(config) => Some(&config.common),
         }
     }
 
@@ -90,6 +113,7 @@ impl Config {
         match self {
             Self::Replica(config) => &config.health,
             Self::Gate(config) => &config.health,
+            Self::Echo(config) => &config.common.health,
         }
     }
 
@@ -98,6 +122,7 @@ impl Config {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
             Self::Gate(config) => serde_json::json!({ "config": config }),
+            Self::Echo(_) => serde_json::json!({ "config": self }),
         }
     }
 }
@@ -204,7 +229,7 @@ pub const ROLES: [Role; 15] = [
         keys: &[],
         has_store: false,
         stands: &[(Pattern::Request, TO)],
-        is_built: false,
+        is_built: true,
         rank: 1,
     },
     Role {

@@ -213,3 +213,16 @@ pub(super) fn role_port(kind: Kind, pattern: Pattern, side: Side) -> &'static st
         _ => "main",
     }
 }
+
+/// The type of a built-in role's port, whether a leg ends there or not.
+pub(super) fn port_type(kind: Kind, port: &str) -> SocketType {
+    match (kind, port) {
+        (Kind::Bus, "in") => SocketType::Xsub,
+        (Kind::Bus, "out") => SocketType::Xpub,
+        (Kind::Queue, "back") => SocketType::Dealer,
+        (Kind::Lighthouse, "table") | (Kind::Kv, "updates") | (Kind::Stream, "tail") => {
+            SocketType::Xpub
+        }
+        _ => SocketType::Router,
+    }
+}

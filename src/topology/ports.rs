@@ -160,6 +160,7 @@ fn role_listens(node: &Node) -> Vec<Listen> {
         .iter()
         .map(|port| Listen {
             is_tcp: true,
+            ty: legs::port_type(node.kind, port),
             ..Listen::new((*port).to_owned())
         })
         .collect()

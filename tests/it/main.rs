@@ -14,6 +14,7 @@ mod conns;
 mod curve;
 mod differential;
 mod down;
+mod echo;
 mod editor;
 mod encrypted;
 mod gate;

@@ -40,6 +40,11 @@ fn ping_and_pong_make_a_hundred_round_trips() {
 }
 
 #[test]
+fn the_echo_gives_a_hundred_requests_back() {
+    says("topologies/echo.yaml", "caller", "100 requests came back");
+}
+
+#[test]
 fn the_pipeline_sums_the_squares_of_three_hundred_numbers() {
     let sum: u64 = (0..300).map(|number| number * number).sum();
     says(

@@ -6,6 +6,7 @@
 
 mod bouncer;
 pub mod conns;
+mod driver;
 mod files;
 mod rekeying;
 mod talk;
@@ -31,6 +32,7 @@ use crate::model::name::InstanceName;
 use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
+use crate::roles::echo;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::run::gate;
 use crate::run::keys::{KeyDirError, Keyring};
@@ -108,9 +110,10 @@ pub struct Options {
 /// The hidden entry point: runs the role that a file tells of.
 pub fn main(told: &Path) -> ExitCode {
     start_talking(None);
-    let result = read(told).and_then(|config| match config {
-        roles::Config::Replica(config) => run(&config, Options::default()),
-        roles::Config::Gate(config) => gate::run(&config),
+    let result = read(told).and_then(|config| match &config {
+        roles::Config::Replica(replica) => run(replica, Options::default()),
+        roles::Config::Gate(gate) => gate::run(gate),
+        roles::Config::Echo(echo) => driver::run(&config, echo::Machine::new(echo)),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

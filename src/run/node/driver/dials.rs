@@ -1,0 +1,132 @@
+//! Whom a role dials: the hub keeps the connections, this keeps what is known of them and their keys.
+//!
+//! What is to be encrypted is never dialled in clear text: without a key nobody is dialled until
+//! there is one.
+
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use crate::roles::machine::{Dial, Machine};
+use crate::wire::curve::CurveClient;
+use crate::wire::dial::{DialError, DialState};
+use crate::wire::hub::{DialId, Dialling};
+use crate::wire::keyed::Keys;
+
+use super::{Driver, common, guarded};
+use crate::run::node::millis;
+
+/// Somebody who is dialled, and what is known of that.
+pub(super) struct Dialled {
+    told: Dial,
+    /// The hub's dial, once there is a key for it.
+    id: Option<DialId>,
+    state: DialState,
+    since: SystemTime,
+}
+
+impl Dialled {
+    pub(super) fn new(told: &Dial) -> Self {
+        Self {
+            told: told.clone(),
+            id: None,
+            state: DialState::NeverDialled,
+            since: SystemTime::now(),
+        }
+    }
+
+    fn is_now(&mut self, state: DialState) {
+        if self.state != state {
+            (self.state, self.since) = (state, SystemTime::now());
+            if state == DialState::Connected {
+                tracing::info!("connected to {}", self.told.endpoint);
+            }
+        }
+    }
+
+    /// What `status` says of it.
+    pub(super) fn facts(&self) -> Value {
+        json!({
+            "name": self.told.peer,
+            "endpoint": self.told.endpoint,
+            "state": self.state,
+            "since_ms": millis(self.since),
+        })
+    }
+}
+
+impl<M: Machine> Driver<M> {
+    /// Dials everybody who is not dialled yet and whose key is known.
+    pub(super) fn dial(&mut self) {
+        let name = &common(&self.config).name;
+        for (number, dialled) in self.dialled.iter_mut().enumerate() {
+            let told = &dialled.told;
+            let keys: Option<Vec<CurveClient>> = told.secured.as_ref().map(|secured| {
+                let keyring = self.keyring.as_ref();
+                match keyring.map(|keyring| keyring.to_dial(&secured.server)) {
+                    Some(Keys::Curve(keys)) => keys,
+                    Some(Keys::Open) | None => Vec::new(),
+                }
+            });
+            match (dialled.id, keys) {
+                (None, Some(keys)) if keys.is_empty() => dialled.is_now(DialState::NoKey),
+                (Some(id), Some(keys)) => self.hub.rekey(id, keys),
+                (Some(_), None) => {}
+                (None, keys) => {
+                    let identity = format!("{name}#{}.{number}", std::process::id());
+                    let dialling = Dialling {
+                        identity: identity.into(),
+                        security: keys.as_ref().and_then(|keys| keys.first().cloned()),
+                    };
+                    let id = self
+                        .hub
+                        .dial(&told.name, &told.endpoint, told.socket, dialling);
+                    self.hub.rekey(id, keys.unwrap_or_default());
+                    dialled.id = Some(id);
+                }
+            }
+        }
+    }
+
+    /// Reads the keys again: who is no longer admitted is gone at once, and nobody else notices.
+    pub(super) fn rekey(&mut self) {
+        if let Some(keyring) = &mut self.keyring
+            && keyring.reload()
+        {
+            self.hub.recheck();
+            self.dial();
+        }
+    }
+
+    /// Takes other lists of whom its ports admit.
+    pub(super) fn admit(&mut self) {
+        let listeners = guarded(common(&self.config));
+        if let Some(keyring) = &mut self.keyring {
+            keyring.follow(listeners);
+            self.hub.recheck();
+        }
+    }
+
+    fn dialled(&mut self, id: Option<DialId>) -> Option<&mut Dialled> {
+        let mut dialled = self.dialled.iter_mut();
+        dialled.find(|dialled| id.is_some() && dialled.id == id)
+    }
+
+    pub(super) fn dial_opened(&mut self, id: Option<DialId>) {
+        if let Some(dialled) = self.dialled(id) {
+            dialled.is_now(DialState::Connected);
+        }
+    }
+
+    pub(super) fn dial_lost(&mut self, id: Option<DialId>) {
+        if let Some(dialled) = self.dialled(id) {
+            dialled.is_now(DialState::Lost);
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, id: DialId, error: &DialError) {
+        if let Some(dialled) = self.dialled(Some(id)) {
+            dialled.is_now(DialState::from(error));
+        }
+    }
+}
