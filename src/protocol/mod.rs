@@ -5,4 +5,5 @@
 pub mod envelope;
 pub mod lazy_pirate;
 pub mod mesh;
+pub mod topics;
 pub mod zn1;
