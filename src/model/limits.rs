@@ -103,6 +103,12 @@ pub mod hub {
     pub const TAP_MESSAGES_MAX: usize = 8_192;
     /// Their bytes.
     pub const TAP_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Bytes of the last messages of topics that a bus keeps.
+    pub const RETAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
+    /// Topics whose messages a bus numbers; those of further ones have the number 0.
+    pub const SEQUENCED_TOPICS_MAX: usize = 65_536;
+    /// Topics that a bus shows at a time.
+    pub const TOPICS_SHOWN_MAX: usize = 1_000;
     /// Bytes of one frame that a tap shows.
     pub const TAP_FRAME_BYTES_MAX: usize = 64 * 1024;
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ban::Who;
+use super::peer::fanning::Part;
 use super::peer::{self, Wiring};
 use super::refusal::Refused;
 use super::stream::Stream;
@@ -98,6 +99,11 @@ impl Hub {
         config: SessionConfig,
         (stream, address): (Stream, String),
     ) -> ConnId {
+        let part = match origin {
+            Origin::Port(port) => self.ports[port].part.clone(),
+            Origin::Dial(dial) => self.dials.get(&dial).and_then(|it| it.part.clone()),
+            Origin::Met => None,
+        };
         let forwards = match origin {
             Origin::Port(port) => self.ports[port].shown.is_some(),
             Origin::Dial(dial) => self.dials.get(&dial).is_some_and(|it| it.forwards),
@@ -111,7 +117,7 @@ impl Hub {
         self.enter(
             port,
             (origin, guard),
-            (session, forwards),
+            (session, forwards, part),
             (stream, address),
         )
     }
@@ -121,7 +127,7 @@ impl Hub {
         &mut self,
         port: Arc<str>,
         (origin, guard): (Origin, Option<Arc<Guard>>),
-        (session, forwards): (Session, bool),
+        (session, forwards, part): (Session, bool, Option<Part>),
         (stream, address): (Stream, String),
     ) -> ConnId {
         self.last += 1;
@@ -135,6 +141,7 @@ impl Hub {
             tell: self.tell.clone(),
             unfinished: self.unfinished.clone(),
             forwards,
+            part,
         };
         let is_open = session.is_ready();
         let (peer, reading) = Peer::new(session, &self.limits, wiring, stream);
@@ -204,6 +211,9 @@ impl Hub {
         let (port, origin) = (entry.port.clone(), entry.origin);
         entry.is_open = true;
         let admitted = entry.peer.admit();
+        if admitted.is_ok() {
+            entry.peer.take_part(conn);
+        }
         let dial = match origin {
             Origin::Port(listener) => {
                 self.ports[listener].pending_count -= 1;

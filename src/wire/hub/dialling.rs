@@ -21,8 +21,10 @@ use crate::wire::curve::CurveClient;
 use crate::wire::dial::DialError;
 
 use super::event::{CloseReason, ConnId, HubEvent};
+use super::fan::Fan;
 use super::hold::Face;
 use super::opening::Side;
+use super::peer::fanning::Part;
 use super::session::SessionConfig;
 use super::stream::{self, Stream};
 use super::{Arrival, Hub, Origin};
@@ -71,6 +73,8 @@ pub(super) struct Dial {
     is_kept: bool,
     /// Its connections are ends of wires.
     pub(super) forwards: bool,
+    /// What its connections are in a fan-out.
+    pub(super) part: Option<Part>,
     backoff: Duration,
     attempt: AbortHandle,
     conn: Option<ConnId>,
@@ -152,11 +156,30 @@ impl Hub {
             spare: VecDeque::new(),
             is_kept: kind != Kind::Once,
             forwards: kind == Kind::Forwarding,
+            part: None,
             backoff: BACKOFF_MIN,
             attempt,
             conn: None,
         };
         self.dials.insert(id, dial);
+        id
+    }
+
+    /// Keeps a connection to another bus, whose messages of these topics are fanned out here.
+    pub fn dial_fan(
+        &mut self,
+        name: &str,
+        endpoint: &Endpoint,
+        (fan, topics): (&Arc<Fan>, Vec<Bytes>),
+        dialling: Dialling,
+    ) -> DialId {
+        let id = self.dial(name, endpoint, SocketType::Sub, dialling);
+        let dial = self.dials.get_mut(&id).expect("begun in the line above");
+        dial.part = Some(Part::In {
+            fan: fan.clone(),
+            topics: topics.into(),
+            is_bus: true,
+        });
         id
     }
 

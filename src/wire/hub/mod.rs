@@ -16,6 +16,8 @@ mod control;
 mod dialling;
 mod event;
 mod facts;
+mod fan;
+mod fanning;
 mod forward;
 mod guard;
 mod heart;
@@ -62,12 +64,14 @@ use dialling::Dial;
 pub use dialling::{DialId, Dialling};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
+pub use fan::{Fan, FanConfig, FanFacts, Published, READY_PREFIX, SubscriberFacts, TopicFacts};
 pub use forward::{Dropped, Flow, Ledger, Passed};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 pub use hold::{Face, Held, HoldError};
 pub use inbox::Received;
 pub use opening::Side;
 use pace::Pace;
+use peer::fanning::Part;
 use peer::{News, Peer};
 use refusal::Refusals;
 pub use refusal::{Limit, Refusal, Rejections};
@@ -116,6 +120,8 @@ struct Port {
     accepting: AbortHandle,
     /// Whom its connections are shown, where a gate stands behind it.
     shown: Option<Shown>,
+    /// What its connections are in a fan-out, where they are a part of one.
+    part: Option<Part>,
     /// Its connections.
     count: usize,
     /// Those before the end of their handshake, oldest first; may name ones that are gone.
@@ -138,6 +144,7 @@ impl Port {
             bound,
             accepting,
             shown,
+            part: None,
             count: 0,
             pending: VecDeque::new(),
             pending_count: 0,

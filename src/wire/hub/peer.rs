@@ -5,12 +5,11 @@
 //! hub by the connection's number that there is news, once until the hub has taken all of it.
 
 mod ends;
+pub(super) mod fanning;
+mod reading;
 
-use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -35,17 +33,11 @@ use super::session::{Claim, Session};
 use super::stream::{Reading, Stream, Writing};
 use super::unfinished::{Share, Unfinished};
 use super::{CloseReason, ConnId, ConnectionFacts, SendError};
+use fanning::{Fanning, Part};
+use reading::Read;
 
-/// The most one read takes.
-const READ_BYTES_MAX: usize = 256 * 1024;
 /// How long the second part of our greeting waits for the peer's first.
 const GREETING_HOLD: Duration = Duration::from_millis(100);
-
-thread_local! {
-    /// What every connection of a thread is read into. What came is copied out of it, so that a
-    /// connection holds the bytes that arrived and nothing that waits for more of them.
-    static READ_INTO: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
-}
 
 /// Who is at the other end, and who hears of it.
 pub(super) struct Wiring {
@@ -57,6 +49,8 @@ pub(super) struct Wiring {
     pub(super) ip: Option<IpAddr>,
     /// It is one end of a wire, and what it reads is for the other end.
     pub(super) forwards: bool,
+    /// It is a part of a fan-out.
+    pub(super) part: Option<Part>,
     pub(super) unfinished: Arc<Unfinished>,
     /// Both ends of a tcp connection.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
@@ -87,11 +81,13 @@ pub(super) struct Peer {
     state: Mutex<State>,
     /// Its part in a wire, where it is one end of one.
     forward: Option<Forward>,
+    /// Its part in a fan-out, where it has one.
+    fanning: Option<Fanning>,
 }
 
 struct State {
     session: Session,
-    /// What came is for the other end of its wire, and no news to the hub.
+    /// What came is for the other end of its wire or for a fan, and no news to the hub.
     forwards: bool,
     /// The hub knows that there is news.
     is_told: bool,
@@ -115,7 +111,7 @@ impl Peer {
     pub(super) fn new(
         mut session: Session,
         limits: &WireLimits,
-        wiring: Wiring,
+        mut wiring: Wiring,
         stream: Stream,
     ) -> (Arc<Self>, Reading) {
         let (reading, writing) = stream.split();
@@ -123,6 +119,8 @@ impl Peer {
         let wake = Arc::<Notify>::default();
         session.share(Share::new(wiring.unfinished.clone(), wake.clone()));
         let (forwards, ends) = (wiring.forwards, wiring.ends);
+        let fanning = wiring.part.take();
+        let fanning = fanning.map(|part| Fanning::new(part, &mut session));
         let peer = Self {
             wiring,
             since: SystemTime::now(),
@@ -132,7 +130,7 @@ impl Peer {
             wake,
             state: Mutex::new(State {
                 session,
-                forwards,
+                forwards: forwards || fanning.is_some(),
                 is_told: false,
                 is_paused: false,
                 waits_for_name: false,
@@ -140,6 +138,7 @@ impl Peer {
                 pings,
             }),
             forward: forwards.then(Forward::default),
+            fanning,
         };
         (Arc::new(peer), reading)
     }
@@ -178,7 +177,8 @@ impl Peer {
             bytes_out: session.bytes_out,
             messages_in: session.messages_in,
             messages_out: session.messages_out,
-            queued_bytes: session.queued_bytes(),
+            queued_bytes: session.queued_bytes()
+                + self.fanning.as_ref().map_or(0, Fanning::queued_bytes),
             unread_bytes: session.unread_bytes(),
             is_paused: state.is_paused,
             subscriptions: session.subscriptions(),
@@ -189,7 +189,8 @@ impl Peer {
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.state().session.is_behind()
+        let waits = self.fanning.as_ref().is_some_and(|it| it.waits().0);
+        waits || self.state().session.is_behind()
     }
 
     pub(super) fn send(&self, frames: Vec<Bytes>) -> Result<(), SendError> {
@@ -356,10 +357,14 @@ impl Peer {
     fn wants(&self) -> Wants {
         let state = self.state();
         let session = &state.session;
-        let writes = session.is_behind();
+        let (waits, is_cut) = match &self.fanning {
+            None => (false, false),
+            Some(fanning) => fanning.waits(),
+        };
+        let writes = waits || session.is_behind();
         let wire = self.forward.as_ref().map(Forward::stage);
         let (is_ending, is_over) = match wire {
-            None => (false, false),
+            None => (false, is_cut),
             Some(stage) => (stage.is_ending, stage.is_done(writes)),
         };
         Wants {
@@ -434,15 +439,15 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
             beat = peer.beat()?;
             timer.as_mut().reset(beat.unwrap_or(deadline));
         }
-        let mut bytes = None;
+        let (mut bytes, mut cut, mut is_flood) = (None, Ok(()), false);
         tokio::select! {
             // Cancel safe: a read that is dropped has taken nothing.
-            read = read(&mut reading), if wants.reads => {
-                let read = read.map_err(|error| CloseReason::Io(error.kind()))?;
-                if read.is_empty() {
-                    return Err(CloseReason::Peer);
+            read = peer.read(&mut reading), if wants.reads => {
+                match read.map_err(|error| CloseReason::Io(error.kind()))? {
+                    Read::Nothing => return Err(CloseReason::Peer),
+                    Read::Bytes(read) => bytes = Some(read),
+                    Read::Cut { result, fills } => (cut, is_flood) = (result, fills),
                 }
-                bytes = Some(read);
             }
             // Cancel safe: it only waits for readiness.
             ready = peer.writing.writable(), if wants.writes => {
@@ -465,19 +470,10 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
         }
         let progress = peer.progress(bytes);
         peer.hand_on();
-        progress?;
+        cut.and(progress)?;
+        if is_flood {
+            // The kernel is asked which subscribers take more before any is taken for a slow one.
+            tokio::task::yield_now().await;
+        }
     }
-}
-
-/// What is there to be read, in memory of its own size; nothing at the end.
-async fn read(reading: &mut Reading) -> io::Result<Bytes> {
-    poll_fn(|cx| {
-        READ_INTO.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            Pin::new(&mut *reading)
-                .poll_read(cx, &mut buffer)
-                .map_ok(|()| Bytes::copy_from_slice(buffer.filled()))
-        })
-    })
-    .await
 }

@@ -117,7 +117,7 @@ impl Hub {
         }
         session.admit()?;
         let (stream, address) = (held.stream, held.address);
-        let whole = (session, true);
+        let whole = (session, true, None);
         Ok(self.enter(name.into(), (Origin::Met, None), whole, (stream, address)))
     }
 

@@ -24,9 +24,9 @@ const COMMAND_BYTES_MIN: usize = 64;
 /// What a subscription puts around its topic, as a command and as a message.
 const SUBSCRIBE_BYTES: usize = 10;
 
-const MORE: u8 = 1;
-const LONG: u8 = 2;
-const COMMAND: u8 = 4;
+pub(super) const MORE: u8 = 1;
+pub(super) const LONG: u8 = 2;
+pub(super) const COMMAND: u8 = 4;
 
 /// The limits of frames.
 #[derive(Debug, Clone, Copy)]
@@ -72,10 +72,12 @@ pub(super) struct Step {
     pub(super) fault: Option<Limit>,
 }
 
-struct Header {
-    flags: u8,
-    header: usize,
-    body: usize,
+/// What a frame's header says.
+pub(super) struct Header {
+    pub(super) flags: u8,
+    /// The bytes of the header itself.
+    pub(super) header: usize,
+    pub(super) body: usize,
 }
 
 impl Scan {
@@ -91,6 +93,11 @@ impl Scan {
             parts: 0,
             bytes: 0,
         }
+    }
+
+    /// The bytes that one message may have.
+    pub(super) fn message_bytes_max(&self) -> usize {
+        self.rules.message_bytes_max
     }
 
     /// Whether the peer's greeting is whole.
@@ -230,7 +237,7 @@ impl Scan {
     }
 }
 
-fn header(bytes: &[u8]) -> Option<Header> {
+pub(super) fn header(bytes: &[u8]) -> Option<Header> {
     let flags = *bytes.first()?;
     if flags & LONG == 0 {
         let body = usize::from(*bytes.get(1)?);

@@ -8,6 +8,7 @@
 //! our READY waits for that, so that a refused peer gets an ERROR with the reason in its place.
 
 mod inbound;
+mod raw;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -105,6 +106,8 @@ pub struct Session {
     pongs_due: u32,
     /// Whether our READY waits until the peer is admitted.
     holds_ready: bool,
+    /// What follows the handshake is cut elsewhere.
+    is_raw: bool,
     /// A message was too much, and the peer has not read half of what waits since.
     is_full: bool,
     is_writable_due: bool,
@@ -175,6 +178,7 @@ impl Session {
             parts: 0,
             pongs_due: 0,
             holds_ready,
+            is_raw: false,
             is_full: false,
             is_writable_due: false,
             mechanism,
@@ -227,7 +231,7 @@ impl Session {
         let waiting_max = self.limits.peer_bytes_max.saturating_add(REPLY_BYTES_MAX);
         match self.phase {
             Phase::Handshake => true,
-            Phase::Open => !self.inbox.is_full() && self.outbox.len() < waiting_max,
+            Phase::Open => !self.is_raw && !self.inbox.is_full() && self.outbox.len() < waiting_max,
             Phase::Claiming | Phase::Over => false,
         }
     }
@@ -393,7 +397,7 @@ impl Session {
 
     /// Whether it takes more bytes of the peer now.
     pub fn takes_input(&self) -> bool {
-        self.has_room()
+        self.is_raw() || self.has_room()
     }
 
     /// Bytes waiting to be written.

@@ -73,9 +73,14 @@ impl Tap {
         Self { ring, place }
     }
 
+    /// Whether somebody looks.
+    pub(super) fn is_on(&self) -> bool {
+        self.ring.is_on.load(Ordering::Relaxed)
+    }
+
     /// Notes a message that passes, if somebody looks.
     pub fn see(&self, frames: &[Bytes]) {
-        if !self.ring.is_on.load(Ordering::Relaxed) {
+        if !self.is_on() {
             return;
         }
         let shown = |frame: &Bytes| frame.len().min(TAP_FRAME_BYTES_MAX);

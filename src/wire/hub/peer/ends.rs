@@ -18,6 +18,9 @@ impl Peer {
     /// Writes what the kernel takes now, and what then moves up from behind it.
     pub(super) fn flush_lane(&self, state: &mut State) -> io::Result<bool> {
         let mut is_behind = self.flush(state)?;
+        if self.fanning.is_some() {
+            return Ok(self.flush_fan(state)? || is_behind);
+        }
         if let Some(forward) = &self.forward {
             while forward.advance(&mut state.session) && !is_behind {
                 is_behind = self.flush(state)?;
@@ -29,6 +32,9 @@ impl Peer {
     /// Hands what came to the other end of its wire; what that does not take stays, and is bounded
     /// like everything that is not taken. A fault in what follows is met when it is parsed again.
     pub(super) fn hand_on(&self) {
+        if let Some(fanning) = &self.fanning {
+            return self.hand_to_fan(fanning);
+        }
         let Some(forward) = &self.forward else {
             return;
         };
@@ -61,6 +67,7 @@ impl Peer {
 
     /// The connection is gone: what it read is handed on, as long as somebody may take it.
     pub(super) async fn leave(&self, wake: &Notify) {
+        self.leave_fan();
         let Some(forward) = &self.forward else {
             return;
         };
@@ -80,6 +87,7 @@ impl Peer {
 
     /// The connection is gone: its lane is counted, and the other end of its wire learns of it.
     pub(in crate::wire::hub) fn part(&self) {
+        self.leave_fan();
         let Some(forward) = &self.forward else {
             return;
         };
@@ -111,6 +119,9 @@ impl Peer {
     /// What passed towards this end of a wire, as long as it is one.
     pub(in crate::wire::hub) fn passed(&self) -> Option<Passed> {
         let state = self.state();
+        if let Some(fanning) = &self.fanning {
+            return fanning.passed();
+        }
         self.forward.as_ref()?.facts(&state.session)
     }
 

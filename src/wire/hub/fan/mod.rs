@@ -1,0 +1,481 @@
+//! The fan-out of a bus: what publishers send to one port goes to the subscribers of another, as the
+//! bytes that came.
+//!
+//! ```text
+//! publishers --> in:  cut into messages, found in the topics, cut into runs with the same takers
+//!                          |
+//! subscribers <-- out: written from where they were read; what the kernel does not take waits
+//! ```
+//!
+//! The task that reads a publisher does all of it, so that no message passes through a queue of the
+//! hub, and none is reordered. Publishers never wait for subscribers: each of those has a bound of
+//! its own, and what is more is dropped by its policy and counted. Beside what is published there is
+//! what a bus says itself: a welcome, the last message of each topic, the word that a subscription
+//! counts.
+//!
+//! It must never take memory for a message and a subscriber, and never lock a connection before the
+//! fan: the order is fan, then connection.
+
+pub(super) mod cut;
+mod facts;
+pub(super) mod lane;
+mod retain;
+mod sequence;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::{BufMut, Bytes};
+
+use crate::model::policy::Overflow;
+use crate::protocol::topics::{Prefix, Topics};
+
+use super::ConnId;
+use super::forward::Passed;
+use super::peer::Peer;
+use super::tap::Tap;
+use cut::{CutFault, CutSink, Cutter, Place};
+pub use facts::{FanFacts, SubscriberFacts, TopicFacts};
+use lane::{Bounds, Source, Span};
+use retain::Retained;
+use sequence::Sequences;
+
+/// What a subscription begins with that is answered with its own topic, to whoever subscribed and to
+/// nobody else: all subscriptions before it count now.
+pub const READY_PREFIX: &[u8] = b"ZN1.ready.";
+
+/// More pieces than this are put together before they are written.
+const PIECES_MAX: usize = 16;
+
+/// How a fan treats its subscribers.
+#[derive(Debug, Clone)]
+pub struct FanConfig {
+    /// What happens when a subscriber's bound is reached; one that waits is not possible.
+    pub overflow: Overflow,
+    /// Bytes that may wait for one subscriber.
+    pub bytes_max: usize,
+    /// Messages that may wait for one subscriber.
+    pub messages_max: Option<u64>,
+    /// What a subscriber is sent once it subscribed to it.
+    pub welcome: Option<Bytes>,
+    /// Of how many topics the last message is kept for those who subscribe later.
+    pub retain_max: usize,
+    /// Whether messages get one more frame that numbers them within their topic.
+    pub is_sequenced: bool,
+    /// What other buses that subscribe here call themselves: what came from a bus is not theirs.
+    pub buses: BTreeSet<String>,
+    /// Who looks on.
+    pub tap: Tap,
+}
+
+/// What became of a message that was published by hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Subscribers that it was for.
+    pub matched: u64,
+    /// Those of them that have it or will.
+    pub queued: u64,
+}
+
+/// The fan-out from publishers to subscribers.
+pub struct Fan(Mutex<State>);
+
+struct State {
+    config: FanConfig,
+    topics: Topics,
+    subscribers: Vec<Option<Subscriber>>,
+    free: Vec<u32>,
+    /// What passed to subscribers that are gone.
+    gone: Passed,
+    published: u64,
+    published_bytes: u64,
+    /// Messages for nobody.
+    unmatched: u64,
+    retained: Retained,
+    sequences: Sequences,
+    /// What was cut and not delivered yet.
+    runs: Vec<Run>,
+    /// The messages as they are delivered, where they are not delivered as they came.
+    rewritten: Vec<u8>,
+    /// Who gets something of what is being delivered.
+    touched: Vec<u32>,
+    gathered: Vec<u8>,
+    /// Numbers what is delivered, so that nobody gets a message twice.
+    stamp: u64,
+}
+
+struct Subscriber {
+    peer: Weak<Peer>,
+    conn: ConnId,
+    is_bus: bool,
+    is_welcomed: bool,
+    stamp: u64,
+    /// What it gets of what is being delivered.
+    spans: Vec<Span>,
+}
+
+/// Consecutive messages that end at the same prefix.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    prefix: Prefix,
+    span: Span,
+}
+
+impl Fan {
+    /// A fan without anybody.
+    pub fn new(config: FanConfig) -> Self {
+        Self(Mutex::new(State {
+            retained: Retained::new(config.retain_max),
+            sequences: Sequences::default(),
+            config,
+            topics: Topics::default(),
+            subscribers: Vec::new(),
+            free: Vec::new(),
+            gone: Passed::default(),
+            published: 0,
+            published_bytes: 0,
+            unmatched: 0,
+            runs: Vec::new(),
+            rewritten: Vec::new(),
+            touched: Vec::new(),
+            gathered: Vec::new(),
+            stamp: 0,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves counters behind, nothing that could be unsound.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other buses call themselves so from now on.
+    pub fn rename_buses(&self, buses: BTreeSet<String>) {
+        self.state().config.buses = buses;
+    }
+
+    /// Publishes a message, as if a publisher had sent it.
+    pub fn publish(&self, frames: &[Bytes]) -> Published {
+        let mut wire = Vec::new();
+        encode(frames, &mut wire);
+        let topic = frames.first().map_or(0, Bytes::len);
+        let header = if topic > usize::from(u8::MAX) { 9 } else { 2 };
+        let place = Place {
+            start: 0,
+            end: wire.len(),
+            topic: (header, header + topic),
+            payload: frames.iter().map(Bytes::len).sum(),
+            parts: frames.len(),
+        };
+        let mut state = self.state();
+        state.note(&wire, place, false);
+        let (matched, dropped) = state.deliver(&wire, None, false);
+        Published {
+            matched,
+            queued: matched - dropped,
+        }
+    }
+
+    /// Takes the bytes of a publisher, and gives its commands.
+    pub(super) fn take(
+        &self,
+        cutter: &mut Cutter,
+        bytes: &[u8],
+        is_bus: bool,
+    ) -> (Vec<Vec<u8>>, Result<(), CutFault>) {
+        let mut state = self.state();
+        let mut taking = Taking {
+            state: &mut state,
+            is_bus,
+            commands: Vec::new(),
+        };
+        let fed = cutter.feed(bytes, &mut taking);
+        let commands = std::mem::take(&mut taking.commands);
+        state.deliver(bytes, None, is_bus);
+        (commands, fed)
+    }
+
+    /// A subscriber is there. Gives its number.
+    pub(super) fn join(&self, peer: &Arc<Peer>, conn: ConnId, identity: &[u8]) -> u32 {
+        let mut state = self.state();
+        let name = identity.split(|byte| *byte == b'#').next();
+        let name = std::str::from_utf8(name.unwrap_or_default());
+        let is_bus = name.is_ok_and(|name| state.config.buses.contains(name));
+        let subscriber = Some(Subscriber {
+            peer: Arc::downgrade(peer),
+            conn,
+            is_bus,
+            is_welcomed: false,
+            stamp: 0,
+            spans: Vec::new(),
+        });
+        if let Some(slot) = state.free.pop() {
+            state.subscribers[slot as usize] = subscriber;
+            return slot;
+        }
+        state.subscribers.push(subscriber);
+        u32::try_from(state.subscribers.len() - 1).expect("fewer connections than numbers")
+    }
+
+    /// A subscriber is gone; what passed to it is kept in the sum.
+    pub(super) fn leave(&self, slot: u32, passed: &Passed) {
+        let mut state = self.state();
+        state.topics.leave(slot);
+        state.subscribers[slot as usize] = None;
+        state.free.push(slot);
+        state.gone.add(passed);
+    }
+
+    /// A subscriber subscribes to a topic, or to it no more.
+    pub(super) fn subscribe(&self, slot: u32, topic: &[u8], is_on: bool) {
+        let mut state = self.state();
+        if !is_on {
+            state.topics.remove(slot, topic);
+        } else if state.topics.add(slot, topic) {
+            state.greet(slot, topic);
+        }
+    }
+
+    /// How much may wait for a subscriber, and what happens with more.
+    pub(super) fn bounds(&self) -> Bounds {
+        let state = self.state();
+        Bounds {
+            overflow: state.config.overflow,
+            bytes_max: state.config.bytes_max,
+            messages_max: state.config.messages_max,
+        }
+    }
+}
+
+impl State {
+    /// A whole message was cut. `parts` and `topic` are where `place` says.
+    fn note(&mut self, bytes: &[u8], place: Place, is_bus: bool) {
+        let topic = &bytes[place.topic.0..place.topic.1];
+        self.published += 1;
+        self.published_bytes += place.payload as u64;
+        let found = self.topics.find(topic);
+        let is_plain = self.config.retain_max == 0 && !self.config.is_sequenced;
+        let mut span = Span {
+            start: place.start,
+            end: place.end,
+            messages: 1,
+            payload: place.payload as u64,
+        };
+        if !is_plain {
+            self.rewrite(bytes, place, (&mut span, is_bus));
+        }
+        if self.config.tap.is_on() {
+            let message = Bytes::copy_from_slice(&bytes[place.start..place.end]);
+            self.config.tap.see(&cut::frames(&message));
+        }
+        let Some(prefix) = found else {
+            self.unmatched += 1;
+            return;
+        };
+        match self.runs.last_mut() {
+            Some(last) if last.prefix == prefix && last.span.end == span.start => {
+                last.span.end = span.end;
+                last.span.messages += 1;
+                last.span.payload += span.payload;
+            }
+            _ => self.runs.push(Run { prefix, span }),
+        }
+    }
+
+    /// Numbers a message and keeps it, as far as that is asked for.
+    fn rewrite(&mut self, bytes: &[u8], place: Place, (span, is_bus): (&mut Span, bool)) {
+        let message = &bytes[place.start..place.end];
+        let topic = &bytes[place.topic.0..place.topic.1];
+        span.start = self.rewritten.len();
+        if self.config.is_sequenced {
+            let number = self.sequences.next(topic);
+            span.payload += number.len() as u64;
+            sequence::append(message, number, &mut self.rewritten);
+        } else {
+            self.rewritten.extend_from_slice(message);
+        }
+        span.end = self.rewritten.len();
+        // A message of one frame is all topic.
+        if place.parts > 1 {
+            let message = &self.rewritten[span.start..];
+            self.retained.keep(topic, (message, span.payload), is_bus);
+        }
+    }
+
+    /// Hands on what was cut of these bytes. Gives for how many it was, and how many dropped it,
+    /// each message counted for each subscriber.
+    fn deliver(&mut self, bytes: &[u8], whole: Option<Bytes>, is_bus: bool) -> (u64, u64) {
+        if self.runs.is_empty() {
+            self.rewritten.clear();
+            return (0, 0);
+        }
+        self.spread(is_bus);
+        let rewritten = std::mem::take(&mut self.rewritten);
+        let mut source = if rewritten.is_empty() {
+            Source {
+                bytes,
+                kept: whole.map(|whole| (0, whole)),
+            }
+        } else {
+            Source {
+                bytes: &rewritten,
+                kept: None,
+            }
+        };
+        let (mut matched, mut dropped) = (0, 0);
+        for slot in std::mem::take(&mut self.touched) {
+            let Some(Some(subscriber)) = self.subscribers.get_mut(slot as usize) else {
+                continue;
+            };
+            let spans = &mut subscriber.spans;
+            matched += spans.iter().map(|span| span.messages).sum::<u64>();
+            if let Some(peer) = subscriber.peer.upgrade() {
+                dropped += if spans.len() > PIECES_MAX {
+                    let one = gather(source.bytes, spans, &mut self.gathered);
+                    let mut source = Source {
+                        bytes: &self.gathered,
+                        kept: None,
+                    };
+                    peer.take_spans(&mut source, &[one])
+                } else {
+                    peer.take_spans(&mut source, spans)
+                };
+            }
+            spans.clear();
+        }
+        self.rewritten = rewritten;
+        self.rewritten.clear();
+        (matched, dropped)
+    }
+
+    /// Gives every subscriber its part of what was cut.
+    fn spread(&mut self, is_bus: bool) {
+        for run in &self.runs {
+            self.stamp += 1;
+            self.topics.count(run.prefix, run.span.messages);
+        }
+        let mut stamp = self.stamp - self.runs.len() as u64;
+        for run in self.runs.drain(..) {
+            stamp += 1;
+            for slot in self.topics.matching(run.prefix) {
+                let Some(Some(subscriber)) = self.subscribers.get_mut(slot as usize) else {
+                    continue;
+                };
+                if subscriber.stamp == stamp || is_bus && subscriber.is_bus {
+                    continue;
+                }
+                subscriber.stamp = stamp;
+                match subscriber.spans.last_mut() {
+                    Some(last) if last.end == run.span.start => {
+                        last.end = run.span.end;
+                        last.messages += run.span.messages;
+                        last.payload += run.span.payload;
+                    }
+                    Some(_) => subscriber.spans.push(run.span),
+                    None => {
+                        subscriber.spans.push(run.span);
+                        self.touched.push(slot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells a subscriber what there is to tell about a new subscription of its.
+    fn greet(&mut self, slot: u32, topic: &[u8]) {
+        let Some(Some(subscriber)) = self.subscribers.get_mut(slot as usize) else {
+            return;
+        };
+        let mut wire = Vec::new();
+        let (mut messages, mut payload) = (0, 0);
+        let welcome = self.config.welcome.as_ref();
+        let is_welcome = welcome.is_some_and(|welcome| welcome.starts_with(topic));
+        if let Some(welcome) = welcome.filter(|_| is_welcome && !subscriber.is_welcomed) {
+            subscriber.is_welcomed = true;
+            encode(std::slice::from_ref(welcome), &mut wire);
+            (messages, payload) = (1, welcome.len() as u64);
+        }
+        for kept in self.retained.of(topic, subscriber.is_bus) {
+            wire.extend_from_slice(&kept.wire);
+            messages += 1;
+            payload += kept.payload;
+        }
+        if topic.starts_with(READY_PREFIX) {
+            encode(&[Bytes::copy_from_slice(topic)], &mut wire);
+            messages += 1;
+            payload += topic.len() as u64;
+        }
+        if let Some(peer) = subscriber.peer.upgrade()
+            && messages > 0
+        {
+            let span = Span {
+                start: 0,
+                end: wire.len(),
+                messages,
+                payload,
+            };
+            let mut source = Source {
+                bytes: &wire,
+                kept: None,
+            };
+            peer.take_spans(&mut source, &[span]);
+        }
+    }
+}
+
+/// Takes what is cut out of a publisher's bytes.
+struct Taking<'a> {
+    state: &'a mut State,
+    is_bus: bool,
+    commands: Vec<Vec<u8>>,
+}
+
+impl CutSink for Taking<'_> {
+    fn message(&mut self, bytes: &[u8], place: Place) {
+        self.state.note(bytes, place, self.is_bus);
+    }
+
+    fn assembled(&mut self, before: &[u8], message: Bytes, place: Place) {
+        self.state.deliver(before, None, self.is_bus);
+        self.state.note(&message, place, self.is_bus);
+        let bytes = message.clone();
+        self.state.deliver(&bytes, Some(message), self.is_bus);
+    }
+
+    fn command(&mut self, frame: &[u8]) {
+        self.commands.push(frame.to_vec());
+    }
+}
+
+/// Puts spans together.
+fn gather(bytes: &[u8], spans: &[Span], gathered: &mut Vec<u8>) -> Span {
+    gathered.clear();
+    let mut one = Span {
+        start: 0,
+        end: 0,
+        messages: 0,
+        payload: 0,
+    };
+    for span in spans {
+        gathered.extend_from_slice(&bytes[span.start..span.end]);
+        one.messages += span.messages;
+        one.payload += span.payload;
+    }
+    one.end = gathered.len();
+    one
+}
+
+/// A message as it is on the wire.
+pub(super) fn encode(frames: &[Bytes], wire: &mut Vec<u8>) {
+    let last = frames.len().saturating_sub(1);
+    for (n, frame) in frames.iter().enumerate() {
+        let more = u8::from(n < last);
+        match u8::try_from(frame.len()) {
+            Ok(len) => wire.put_slice(&[more, len]),
+            Err(_) => {
+                wire.put_u8(2 | more);
+                wire.put_u64(frame.len() as u64);
+            }
+        }
+        wire.put_slice(frame);
+    }
+}

@@ -1,0 +1,296 @@
+//! A connection as a part of a fan-out: a publisher, whose messages are cut out of its bytes as they
+//! are read, or a subscriber, to which they are written from there.
+
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+
+use crate::wire::hub::fan::cut::Cutter;
+use crate::wire::hub::fan::lane::{Lane, Source, Span};
+use crate::wire::hub::fan::{self, Fan};
+use crate::wire::hub::forward::Passed;
+use crate::wire::hub::inbox::Received;
+use crate::wire::hub::session::Session;
+use crate::wire::hub::{CloseReason, ConnId};
+
+use super::{Peer, State};
+
+/// Which part a connection has in a fan-out.
+#[derive(Clone)]
+pub(in crate::wire::hub) enum Part {
+    /// What it sends is fanned out. Where we dialled, these are the topics that we ask it for.
+    In {
+        fan: Arc<Fan>,
+        topics: Arc<[Bytes]>,
+        /// It is another bus.
+        is_bus: bool,
+    },
+    /// It gets what it subscribes to.
+    Out(Arc<Fan>),
+}
+
+/// A connection's part, with what it holds of it.
+pub(super) enum Fanning {
+    In {
+        fan: Arc<Fan>,
+        topics: Arc<[Bytes]>,
+        is_bus: bool,
+        cutter: Mutex<Cutter>,
+    },
+    Out {
+        fan: Arc<Fan>,
+        slot: OnceLock<u32>,
+        lane: Mutex<Lane>,
+    },
+}
+
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves counters behind, nothing that could be unsound.
+    it.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Fanning {
+    pub(super) fn new(part: Part, session: &mut Session) -> Self {
+        match part {
+            Part::In {
+                fan,
+                topics,
+                is_bus,
+            } => {
+                session.pass_raw();
+                let cutter = Mutex::new(Cutter::new(session.cut_rules()));
+                Self::In {
+                    fan,
+                    topics,
+                    is_bus,
+                    cutter,
+                }
+            }
+            Part::Out(fan) => {
+                let lane = Mutex::new(Lane::new(fan.bounds()));
+                Self::Out {
+                    fan,
+                    slot: OnceLock::new(),
+                    lane,
+                }
+            }
+        }
+    }
+
+    /// Whether messages wait for the kernel, and whether that ended the connection.
+    pub(super) fn waits(&self) -> (bool, bool) {
+        match self {
+            Self::In { .. } => (false, false),
+            Self::Out { lane, .. } => {
+                let lane = lock(lane);
+                (!lane.is_empty(), lane.is_over())
+            }
+        }
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        match self {
+            Self::In { .. } => 0,
+            Self::Out { lane, .. } => lock(lane).bytes(),
+        }
+    }
+
+    pub(super) fn passed(&self) -> Option<Passed> {
+        match self {
+            Self::In { .. } => None,
+            Self::Out { lane, .. } => lock(lane).passed(),
+        }
+    }
+}
+
+impl Peer {
+    /// The handshake is done: asks a publisher for its messages, or has a subscriber counted as one.
+    pub(in crate::wire::hub) fn take_part(self: &Arc<Self>, conn: ConnId) {
+        match &self.fanning {
+            None => {}
+            Some(Fanning::In { topics, .. }) => {
+                let mut state = self.state();
+                for topic in topics.iter() {
+                    // A connection that is gone is reported by its own task.
+                    state.session.subscribe(topic.clone(), true).ok();
+                }
+                self.flush_soon(&mut state);
+            }
+            Some(Fanning::Out { fan, slot, .. }) => {
+                let identity = self.state().session.identity.clone();
+                let number = fan.join(self, conn, &identity);
+                slot.set(number).ok();
+            }
+        }
+    }
+
+    /// Cuts what a publisher sent. Nothing where this is none, or where its bytes are encrypted.
+    pub(super) fn cut(&self, bytes: &[u8]) -> Option<Result<(), CloseReason>> {
+        let Some(Fanning::In { .. }) = &self.fanning else {
+            return None;
+        };
+        let mut state = self.state();
+        if !state.session.is_raw() {
+            return None;
+        }
+        self.heart.heard();
+        let before = state.session.take_raw();
+        drop(state);
+        let fed = if before.is_empty() {
+            Ok(())
+        } else {
+            self.fan_out(&before, 0)
+        };
+        Some(fed.and_then(|()| self.fan_out(bytes, bytes.len())))
+    }
+
+    /// Fans out whole messages, of which so many bytes are counted for the connection.
+    fn fan_out(&self, bytes: &[u8], count: usize) -> Result<(), CloseReason> {
+        let Some(Fanning::In {
+            fan,
+            is_bus,
+            cutter,
+            ..
+        }) = &self.fanning
+        else {
+            return Ok(());
+        };
+        let mut cutter = lock(cutter);
+        let (commands, fed) = fan.take(&mut cutter, bytes, *is_bus);
+        let mut state = self.state();
+        let (messages, unfinished) = cutter.unfinished();
+        state.session.note_raw((count, messages, unfinished), fed)?;
+        for command in commands {
+            state.session.command(command)?;
+        }
+        Ok(())
+    }
+
+    /// Hands what came through the engine to the fan.
+    pub(super) fn hand_to_fan(&self, fanning: &Fanning) {
+        loop {
+            let (before, received) = {
+                let mut state = self.state();
+                (state.session.take_raw(), state.session.take_all())
+            };
+            // A fault is met again by the task, which finds the session over.
+            if !before.is_empty() && self.fan_out(&before, 0).is_err() {
+                return self.wake.notify_one();
+            }
+            if received.is_empty() {
+                return;
+            }
+            match fanning {
+                Fanning::In {
+                    fan,
+                    is_bus,
+                    cutter,
+                    ..
+                } => {
+                    let mut wire = Vec::new();
+                    for message in &received {
+                        if let Received::Message(frames) = message {
+                            fan::encode(frames, &mut wire);
+                        }
+                    }
+                    // Whole messages within their limits: nothing is left and nothing is wrong.
+                    drop(fan.take(&mut lock(cutter), &wire, *is_bus));
+                }
+                Fanning::Out { fan, slot, .. } => self.take_topics(fan, slot.get(), received),
+            }
+            // There is room for what waited to be parsed.
+            if self.state().session.parse().is_err() {
+                return self.wake.notify_one();
+            }
+        }
+    }
+
+    fn take_topics(
+        &self,
+        fan: &Fan,
+        slot: Option<&u32>,
+        received: impl IntoIterator<Item = Received>,
+    ) {
+        for next in received {
+            match (next, slot) {
+                (Received::Subscribed { topic, is_on }, Some(slot)) => {
+                    fan.subscribe(*slot, &topic, is_on);
+                }
+                (Received::Subscribed { .. }, None) => {}
+                (Received::Message(_), _) => self.state().session.dropped.unasked += 1,
+            }
+        }
+    }
+
+    /// Takes messages for a subscriber. Says how many of them were dropped.
+    pub(in crate::wire::hub) fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
+        let Some(Fanning::Out { lane, .. }) = &self.fanning else {
+            return 0;
+        };
+        let mut state = self.state();
+        let mut lane = lock(lane);
+        let was_waiting = !lane.is_empty() || state.session.is_behind();
+        let mut write = |slices: &[IoSlice<'_>]| self.write_slices(slices).unwrap_or_default();
+        let dropped = lane.offer(&mut state.session, source, (spans, &mut write));
+        let is_waiting = !lane.is_empty() || state.session.is_behind();
+        // The task waits for the kernel, and meets what is wrong with the connection.
+        if is_waiting && !was_waiting || lane.is_over() {
+            self.wake.notify_one();
+        }
+        dropped
+    }
+
+    /// Writes what waits in a subscriber's lane. Whether anything is left.
+    pub(super) fn flush_fan(&self, state: &mut State) -> io::Result<bool> {
+        let Some(Fanning::Out { lane, .. }) = &self.fanning else {
+            return Ok(false);
+        };
+        let mut failed = None;
+        let mut lane = lock(lane);
+        let mut write = |slices: &[IoSlice<'_>]| match self.write_slices(slices) {
+            Ok(written) => written,
+            Err(error) => {
+                failed = Some(error);
+                0
+            }
+        };
+        lane.advance(&mut state.session, &mut write);
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(!lane.is_empty()),
+        }
+    }
+
+    /// Writes as much as the kernel takes now.
+    fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            match self.writing.try_write(slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    if self.heart.wrote() {
+                        self.wake.notify_one();
+                    }
+                    return Ok(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.heart.blocked();
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The connection is gone: what passed to it is kept in the fan's sum, once.
+    pub(super) fn leave_fan(&self) {
+        let Some(Fanning::Out { fan, slot, lane }) = &self.fanning else {
+            return;
+        };
+        let passed = lock(lane).close();
+        if let (Some(passed), Some(slot)) = (passed, slot.get()) {
+            fan.leave(*slot, &passed);
+        }
+    }
+}
