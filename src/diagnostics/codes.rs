@@ -92,6 +92,8 @@ pub const TOO_LARGE_TOPOLOGY: &str = "ZN0408";
 pub const SEVERAL_ENDPOINTS: &str = "ZN0409";
 /// Limits of listening sockets where no socket of ours listens.
 pub const LIMITS_NOTHING: &str = "ZN0410";
+/// A proxy or cache without one backend.
+pub const NO_BACKEND: &str = "ZN0411";
 /// A port given away twice.
 pub const PORT_CLASH: &str = "ZN0501";
 /// No port is left.
@@ -313,6 +315,11 @@ pub const CODES: &[Code] = &[
         code: LIMITS_NOTHING,
         title: "limits of nothing",
         text: "`message`, `parts`, `topic`, `metadata`, `connections`, `subscriptions`, `pending`, `handshake`,\n`pings` and `peer_bytes` limit the listening sockets of zmqnet's own roles. A program opens its\nsockets itself: `gate: true` on a link puts a socket of ours before it. In `defaults` they are for\nthe nodes that have such sockets.",
+    },
+    Code {
+        code: NO_BACKEND,
+        title: "a proxy or cache without one backend",
+        text: "A `proxy` or `cache` hands requests on: it stands in `from` of a `request` link whose `to` are its\nbackends. Where it stands in `from` of several, `backend: LINK` says which.",
     },
     Code {
         code: PORT_CLASH,

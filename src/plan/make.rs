@@ -3,6 +3,8 @@
 //! This cannot fail and chooses nothing: names, ports and endpoints were settled by `topology`, and
 //! whatever can be wrong with them was found by its checks.
 
+mod driven;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path as FsPath, PathBuf};
 
@@ -12,8 +14,7 @@ use crate::manifest::node::{AfterCondition, EnvDecl, RunDecl};
 use crate::manifest::topology::Ordered;
 use crate::model::endpoint::Endpoint;
 use crate::model::policy::{Probe, ProbeHow};
-use crate::model::socket::{Mode, Side, SocketType};
-use crate::roles::machine::{self, Common};
+use crate::model::socket::{Mode, Side};
 use crate::roles::{self, Kind, echo, replica};
 use crate::source::path::Path;
 use crate::topology::expand::Scope;
@@ -177,6 +178,8 @@ impl Maker<'_> {
                 let common = self.common(instance);
                 Some(Exec::Role(roles::Config::Echo(echo::Config { common })))
             }
+            Kind::Proxy => Some(Exec::Role(roles::Config::Proxy(self.proxy(instance)))),
+            Kind::Cache => Some(Exec::Role(roles::Config::Cache(self.cache(instance)))),
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();
@@ -192,8 +195,6 @@ impl Maker<'_> {
             | Kind::Kv
             | Kind::Stream
             | Kind::Spool
-            | Kind::Proxy
-            | Kind::Cache
             | Kind::Feedback
             | Kind::External
             | Kind::Gate => None,
@@ -225,55 +226,6 @@ impl Maker<'_> {
             broadcast_ms: BROADCAST_MS,
             limits: Box::new(node.policies.wire.clone()),
         }
-    }
-
-    /// What every role with the common driver is told.
-    fn common(&self, instance: &topology::Instance) -> Common {
-        let node = &self.topology.nodes[instance.node];
-        let of_port = |port: Port| {
-            let mut listens = node.listens.iter();
-            let listen = listens.find(|listen| listen.port == port.port);
-            machine::Port {
-                socket: listen.map_or(SocketType::Router, |listen| listen.ty),
-                name: port.port,
-                bind: port.bind,
-                guarded: port.guarded,
-            }
-        };
-        Common {
-            name: instance.name.clone(),
-            ports: self.ports(instance).into_iter().map(of_port).collect(),
-            dials: self.dials(instance),
-            health: self.topology.layout.health(instance.name.as_str()),
-            limits: Box::new(node.policies.wire.clone()),
-        }
-    }
-
-    /// Whom a role with the common driver keeps dialled: everybody it does not listen for, by the
-    /// names of the links.
-    fn dials(&self, instance: &topology::Instance) -> Vec<machine::Dial> {
-        let node = &self.topology.nodes[instance.node];
-        let mut dials = Vec::new();
-        for (index, side) in &node.ends {
-            let leg = &self.topology.legs[*index];
-            if leg.mode(*side) == Mode::Bind {
-                continue;
-            }
-            for peer in sockets::peers(self.topology, instance, *index, *side) {
-                let secured = leg.is_curve.then(|| machine::Secured {
-                    keys: self.topology.keys_dir(),
-                    server: self.topology.admitted(peer),
-                });
-                dials.push(machine::Dial {
-                    name: self.topology.links[leg.link].name.to_string(),
-                    peer: peer.name.clone(),
-                    endpoint: sockets::dial(self.topology, peer, *index),
-                    socket: sockets::type_of(self.topology, *index, *side, instance.node),
-                    secured,
-                });
-            }
-        }
-        dials
     }
 
     /// What a program is told of itself and of its sockets.

@@ -3,9 +3,12 @@
 //! A role is a state machine without sockets: it is given the time and an event, and answers with
 //! actions. `run` drives it over real sockets, `sim` over simulated ones.
 
+pub mod backends;
+pub mod cache;
 pub mod echo;
 pub mod gate;
 pub mod machine;
+pub mod proxy;
 pub mod replica;
 
 use schemars::JsonSchema;
@@ -78,6 +81,10 @@ pub enum Config {
     Gate(gate::Config),
     /// Answers every request with the request.
     Echo(echo::Config),
+    /// Hands requests on.
+    Proxy(proxy::Config),
+    /// Hands requests on, and remembers the answers.
+    Cache(cache::Config),
 }
 
 impl Config {
@@ -87,7 +94,12 @@ impl Config {
             (Self::Replica(was), Self::Replica(now)) => was.fixed_change(now),
             (Self::Gate(was), Self::Gate(now)) => was.fixed_change(now),
             (Self::Echo(was), Self::Echo(now)) => was.common.fixed_change(&now.common),
-            (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _) => Some("its kind"),
+            (Self::Proxy(was), Self::Proxy(now)) => was.fixed_change(now),
+            (Self::Cache(was), Self::Cache(now)) => was.proxy.fixed_change(&now.proxy),
+            (
+                Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) | Self::Cache(_),
+                _,
+            ) => Some("its kind"),
         }
     }
 
@@ -97,6 +109,8 @@ impl Config {
             Self::Replica(_) => Kind::Replica,
             Self::Gate(_) => Kind::Gate,
             Self::Echo(_) => Kind::Echo,
+            Self::Proxy(_) => Kind::Proxy,
+            Self::Cache(_) => Kind::Cache,
         }
     }
 
@@ -105,6 +119,8 @@ impl Config {
         match self {
             Self::Replica(_) | Self::Gate(_) => None,
             Self::Echo(config) => Some(&config.common),
+            Self::Proxy(config) => Some(&config.common),
+            Self::Cache(config) => Some(&config.proxy.common),
         }
     }
 
@@ -114,6 +130,8 @@ impl Config {
             Self::Replica(config) => &config.health,
             Self::Gate(config) => &config.health,
             Self::Echo(config) => &config.common.health,
+            Self::Proxy(config) => &config.common.health,
+            Self::Cache(config) => &config.proxy.common.health,
         }
     }
 
@@ -122,7 +140,9 @@ impl Config {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
             Self::Gate(config) => serde_json::json!({ "config": config }),
-            Self::Echo(_) => serde_json::json!({ "config": self }),
+            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) => {
+                serde_json::json!({ "config": self })
+            }
         }
     }
 }
@@ -240,7 +260,7 @@ pub const ROLES: [Role; 15] = [
         keys: &["backend"],
         has_store: false,
         stands: &[(Pattern::Request, BOTH)],
-        is_built: false,
+        is_built: true,
         rank: 1,
     },
     Role {
@@ -251,7 +271,7 @@ pub const ROLES: [Role; 15] = [
         keys: &["ttl", "max", "backend"],
         has_store: false,
         stands: &[(Pattern::Request, BOTH)],
-        is_built: false,
+        is_built: true,
         rank: 1,
     },
     Role {

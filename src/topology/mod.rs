@@ -397,6 +397,27 @@ impl Topology {
         &self.places[instance.place]
     }
 
+    /// The leg by which a proxy or cache reaches its backend: the one that `backend` names, else the
+    /// only one on which it asks.
+    pub fn backend_of(&self, node: usize) -> Option<usize> {
+        let node = &self.nodes[node];
+        let asks = |(leg, side): &(usize, Side)| {
+            *side == Side::From && self.legs[*leg].pattern == Pattern::Request
+        };
+        let mut legs = node
+            .ends
+            .iter()
+            .filter(|end| asks(end))
+            .map(|(leg, _)| *leg);
+        match &node.decl.role.backend {
+            None => legs.next().filter(|_| legs.next().is_none()),
+            Some(name) => {
+                let full = format!("{}{name}", self.units[node.unit].prefix);
+                legs.find(|leg| self.links[self.legs[*leg].link].name.as_str() == full)
+            }
+        }
+    }
+
     /// The name of a listening socket or socket of a program for a leg: the socket of `sockets`
     /// that carries the leg's link, else the link's own name.
     pub fn socket_name(&self, node: usize, leg: usize) -> String {

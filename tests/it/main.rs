@@ -27,6 +27,7 @@ mod logs;
 mod mesh_change;
 mod plan;
 mod protocol_doc;
+mod proxy;
 mod readme;
 mod refused;
 mod replica;

@@ -45,6 +45,35 @@ fn the_echo_gives_a_hundred_requests_back() {
 }
 
 #[test]
+fn the_proxy_finds_a_squarer_for_every_number() {
+    says(
+        "topologies/proxy.yaml",
+        "caller",
+        "the squares of 0 to 99 sum up to 328350",
+    );
+}
+
+#[test]
+fn the_cache_answers_eight_hundred_and_looks_up_ten() {
+    let _turn = default_ports();
+    let world = World::new();
+    let example = |args: &[&str]| zmqnet(&world, args).output().unwrap();
+    let applied = example(&["apply", "topologies/cache.yaml"]);
+    let talk = String::from_utf8_lossy(&applied.stderr);
+    assert!(applied.status.success(), "{talk}");
+    for shop in ["shop-0", "shop-1", "shop-2", "shop-3"] {
+        wait_for(shop, || {
+            let logs = example(&["logs", shop]).stdout;
+            let line = "200 prices";
+            String::from_utf8_lossy(&logs).contains(line).then_some(())
+        });
+    }
+    let logs = example(&["logs", "lookup"]).stdout;
+    assert_eq!(String::from_utf8_lossy(&logs).lines().count(), 10);
+    world.ok(&["down"]);
+}
+
+#[test]
 fn the_pipeline_sums_the_squares_of_three_hundred_numbers() {
     let sum: u64 = (0..300).map(|number| number * number).sum();
     says(

@@ -32,7 +32,9 @@ use crate::model::name::InstanceName;
 use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
+use crate::roles::cache;
 use crate::roles::echo;
+use crate::roles::proxy;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::run::gate;
 use crate::run::keys::{KeyDirError, Keyring};
@@ -114,6 +116,11 @@ pub fn main(told: &Path) -> ExitCode {
         roles::Config::Replica(replica) => run(replica, Options::default()),
         roles::Config::Gate(gate) => gate::run(gate),
         roles::Config::Echo(echo) => driver::run(&config, echo::Machine::new(echo)),
+        roles::Config::Proxy(proxy) => driver::run(&config, proxy::Machine::new(proxy, None)),
+        roles::Config::Cache(cache) => {
+            let memory = Some(cache::Memory::new(cache));
+            driver::run(&config, proxy::Machine::new(&cache.proxy, memory))
+        }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

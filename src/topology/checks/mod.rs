@@ -4,6 +4,7 @@
 //! A rule only looks; it never changes the topology, and a fault of one hides no other.
 
 mod after;
+mod backend;
 mod curve;
 mod environment;
 mod expressions;
@@ -49,6 +50,7 @@ pub const CHECKS: &[Check] = &[
     topics::check,
     transport::check,
     shared_sockets::check,
+    backend::check,
     probe::check,
     no_time::check,
     limits::check,

@@ -1,0 +1,94 @@
+//! What the roles with the common driver are told: what all of them are, and what each is besides.
+
+use super::{Maker, Port};
+use crate::model::socket::{Mode, SocketType};
+use crate::roles::backends::Patience;
+use crate::roles::machine::{self, Common};
+use crate::roles::{cache, proxy};
+use crate::topology::{self, sockets};
+
+/// How long a request waits for its reply, each try, unless its link says otherwise.
+const TIMEOUT_MS: u64 = 2_000;
+/// Tries of a request in all, unless its link says otherwise.
+const TRIES: u32 = 3;
+
+impl Maker<'_> {
+    /// What every role with the common driver is told.
+    pub(super) fn common(&self, instance: &topology::Instance) -> Common {
+        let node = &self.topology.nodes[instance.node];
+        let of_port = |port: Port| {
+            let mut listens = node.listens.iter();
+            let listen = listens.find(|listen| listen.port == port.port);
+            machine::Port {
+                socket: listen.map_or(SocketType::Router, |listen| listen.ty),
+                name: port.port,
+                bind: port.bind,
+                guarded: port.guarded,
+            }
+        };
+        Common {
+            name: instance.name.clone(),
+            ports: self.ports(instance).into_iter().map(of_port).collect(),
+            dials: self.dials(instance),
+            health: self.topology.layout.health(instance.name.as_str()),
+            limits: Box::new(node.policies.wire.clone()),
+        }
+    }
+
+    /// Whom a role with the common driver keeps dialled: everybody it does not listen for, by the
+    /// names of the links and never by that of a port.
+    fn dials(&self, instance: &topology::Instance) -> Vec<machine::Dial> {
+        let node = &self.topology.nodes[instance.node];
+        let mut dials = Vec::new();
+        for (index, side) in &node.ends {
+            let leg = &self.topology.legs[*index];
+            if leg.mode(*side) == Mode::Bind {
+                continue;
+            }
+            for peer in sockets::peers(self.topology, instance, *index, *side) {
+                let secured = leg.is_curve.then(|| machine::Secured {
+                    keys: self.topology.keys_dir(),
+                    server: self.topology.admitted(peer),
+                });
+                dials.push(machine::Dial {
+                    name: self.dial_name(*index),
+                    peer: peer.name.clone(),
+                    endpoint: sockets::dial(self.topology, peer, *index),
+                    socket: sockets::type_of(self.topology, *index, *side, instance.node),
+                    secured,
+                });
+            }
+        }
+        dials
+    }
+
+    fn dial_name(&self, leg: usize) -> String {
+        format!(
+            "to {}",
+            self.topology.links[self.topology.legs[leg].link].name
+        )
+    }
+
+    pub(super) fn proxy(&self, instance: &topology::Instance) -> proxy::Config {
+        let leg = self.topology.backend_of(instance.node);
+        let leg = leg.expect("checks::backend has seen that there is one");
+        let link = &self.topology.links[self.topology.legs[leg].link].decl;
+        proxy::Config {
+            common: self.common(instance),
+            backend: self.dial_name(leg),
+            patience: Patience {
+                timeout_ms: link.timeout.map_or(TIMEOUT_MS, |it| it.as_millis()),
+                tries: link.retries.unwrap_or(TRIES),
+            },
+        }
+    }
+
+    pub(super) fn cache(&self, instance: &topology::Instance) -> cache::Config {
+        let decl = &self.topology.nodes[instance.node].decl;
+        cache::Config {
+            proxy: self.proxy(instance),
+            ttl_ms: decl.role.ttl.map_or(cache::TTL_MS, |ttl| ttl.as_millis()),
+            bytes_max: decl.role.max.map_or(cache::BYTES_MAX, |max| max.0),
+        }
+    }
+}
