@@ -12,6 +12,7 @@
 mod holder;
 mod keys;
 mod lookout;
+mod pairing;
 mod passage;
 mod verbs;
 
@@ -29,13 +30,11 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 use crate::roles::gate::{Config, Outer};
 use crate::wire::hub::{
-    CloseReason, ConnId, DialId, Face, Held, HoldError, Hub, HubEvent, ListenError, Ring, Security,
+    ConnId, DialId, Face, Held, HoldError, Hub, HubEvent, ListenError, Ring, Security,
 };
 
-use crate::wire::keyed::Keys;
-
 use super::looking::{Looking, Place};
-use super::node::{NodeError, raise_files};
+use super::node::{NodeError, affordable};
 use keys::DoorKeys;
 use lookout::Lookout;
 use passage::{Passage, outer_of};
@@ -132,8 +131,8 @@ struct Gate {
 
 impl Gate {
     fn new(config: &Config) -> Result<Self, NodeError> {
-        raise_files();
-        let limits = WireLimits::clone(&config.limits);
+        // A wire takes two: one inside and one outside.
+        let limits = affordable(&config.limits, 2);
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)
             .map_err(NodeError::Listen)?;
@@ -252,7 +251,7 @@ impl Gate {
             }
             Outer::Dials { at, .. } => {
                 self.hub
-                    .listen_held(&door.inner, number, self.meet.clone())?;
+                    .listen_held(&door.name, (&door.inner, number), self.meet.clone())?;
                 tracing::info!("bound to {} for {at}", door.inner);
             }
         }
@@ -315,140 +314,6 @@ impl Gate {
                     passage.hindrance = Some(format!("{reason} at {}", outer_of(&passage.door)));
                 }
             }
-        }
-    }
-
-    /// The other side was reached for a connection of the program: it is fetched from its holder.
-    fn reached(&mut self, dial: DialId, conn: ConnId) {
-        let Some(of) = self.dials.get_mut(&dial) else {
-            return self.hub.hang_up(dial);
-        };
-        of.conn = Some(conn);
-        if let Some(want) = of.want.take() {
-            // A holder that is gone has told so.
-            want.send(()).ok();
-        }
-    }
-
-    /// Somebody outside has come in: it needs a connection inside.
-    fn opened(&mut self, port: &str, conn: ConnId) {
-        if self.outer_of.contains_key(&conn) {
-            return;
-        }
-        let Some(passage) = self.passages.iter_mut().find(|it| it.door.name == port) else {
-            return;
-        };
-        let wanted = passage.wanted.as_ref();
-        match wanted.map(|wanted| wanted.try_send(conn)) {
-            Some(Ok(())) => passage.waiting.push(conn),
-            Some(Err(_)) | None => self.hub.close(conn),
-        }
-    }
-
-    fn closed(&mut self, conn: ConnId, dial: Option<DialId>, reason: &CloseReason) {
-        if let Some(dial) = dial {
-            // The program dials again itself, and then so does its gate.
-            self.hub.hang_up(dial);
-            self.dials.remove(&dial);
-        }
-        for passage in &mut self.passages {
-            passage.waiting.retain(|waiting| *waiting != conn);
-        }
-        let outer = self.outer_of.remove(&conn).unwrap_or(conn);
-        let Some(pair) = self.pairs.get(&outer) else {
-            return;
-        };
-        tracing::debug!(door = pair.door, %reason, "an end of a wire is gone");
-        // With the second end it is over: what was on its way was written.
-        let other = if conn == outer { pair.inner } else { outer };
-        if self.hub.passed(other).is_none() {
-            self.forget(outer);
-        }
-    }
-
-    fn forget(&mut self, outer: ConnId) {
-        self.look();
-        if let Some(pair) = self.pairs.remove(&outer) {
-            self.outer_of.remove(&pair.inner);
-            for place in verbs::places(outer) {
-                self.places.remove(&place);
-            }
-        }
-    }
-
-    /// Dials the other side for a connection of the program.
-    fn dial(&mut self, door: usize, held: Held) {
-        let passage = &self.passages[door];
-        let Outer::Dials { at, .. } = &passage.door.outer else {
-            return;
-        };
-        if self.dials.len() >= self.limits.connections_max {
-            tracing::warn!("too many connections wait for the other side");
-            return;
-        }
-        let keys = match self.keys_for(door) {
-            None | Some(Keys::Open) => Vec::new(),
-            Some(Keys::Curve(keys)) if keys.is_empty() => {
-                // The program dials again, and by then there may be one.
-                self.passages[door].hindrance =
-                    Some("the key of the other side, or its own, is not here".to_owned());
-                return;
-            }
-            Some(Keys::Curve(keys)) => keys,
-        };
-        let name = &passage.door.name;
-        let dial = self.hub.dial_forwarding(name, at, held.face(), keys);
-        let (want, wanted) = oneshot::channel();
-        let of = Dial {
-            door,
-            want: Some(want),
-            conn: None,
-        };
-        self.dials.insert(dial, of);
-        self.tasks
-            .spawn(holder::hold(dial, held, wanted, self.tell.clone()));
-    }
-
-    /// Finishes the program's handshake as the other side, and makes them one wire.
-    fn pair(&mut self, door: usize, (outer, dial): (ConnId, Option<DialId>), held: Held) {
-        let passage = &mut self.passages[door];
-        passage.waiting.retain(|conn| *conn != outer);
-        let (Some(face), Some(facts)) = (self.hub.face_of(outer), self.hub.connection(outer))
-        else {
-            // Gone meanwhile; the program's library dials again.
-            return;
-        };
-        let inner = match self.hub.adopt_held(&passage.door.name, held, &face) {
-            Ok(inner) => inner,
-            Err(reason) => {
-                tracing::warn!(%reason, door = passage.door.name, "the two sides do not fit");
-                passage.hindrance = Some(format!("the two sides do not fit: {reason}"));
-                return match dial {
-                    Some(dial) => self.hub.hang_up(dial),
-                    None => self.hub.close(outer),
-                };
-            }
-        };
-        passage.hindrance = None;
-        let pair = Pair {
-            door,
-            inner,
-            outer,
-            peer: match (&passage.door.outer, facts.who) {
-                (Outer::Dials { peer, .. }, _) => peer.to_string(),
-                (Outer::Listens { .. }, Some(who)) => who,
-                (Outer::Listens { .. }, None) => facts.peer_address.clone(),
-            },
-            address: facts.peer_address,
-            local: self.hub.local_of(outer),
-        };
-        let places = self.places_of(&pair);
-        let [outward, inward] = self.passages[door].flows(places, &self.limits, &self.ring);
-        self.outer_of.insert(inner, outer);
-        self.pairs.insert(outer, pair);
-        if self.hub.pair((outer, outward), (inner, inward)).is_err() {
-            self.hub.close(inner);
-            self.forget(outer);
         }
     }
 }

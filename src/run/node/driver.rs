@@ -24,7 +24,7 @@ use crate::wire::linger::Linger;
 
 use super::rekeying::rekeyed;
 use super::tapping::Tapping;
-use super::{DRAIN_WAIT, FAR, FILES_KEPT, FLUSH_WAIT, HEALTH, NodeError, raise_files};
+use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable};
 use dials::Dialled;
 
 /// Runs a role to its end.
@@ -91,10 +91,7 @@ fn keyring(told: &Common) -> Result<Option<Keyring>, NodeError> {
 impl<M: Machine> Driver<M> {
     fn new(config: &roles::Config, machine: M) -> Result<Self, NodeError> {
         let told = common(config);
-        let mut limits = WireLimits::clone(&told.limits);
-        // Refused with a reason rather than left waiting for a descriptor.
-        let connections_max = raise_files().saturating_sub(FILES_KEPT).max(1);
-        limits.connections_max = limits.connections_max.min(connections_max);
+        let limits = affordable(&told.limits, 1);
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", told.name));
         hub.listen(HEALTH, &told.health, SocketType::Router, Security::Open)
             .map_err(NodeError::Listen)?;

@@ -43,7 +43,7 @@ use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
 use crate::wire::linger::Linger;
 
 use bouncer::{Bouncing, Job, News};
-pub use files::raise_files;
+pub use files::affordable;
 use rekeying::{rekeyed, to_dial};
 pub use talk::{LOG_VARIABLE, start_talking};
 use talk::{Quota, RECEIVED};
@@ -57,9 +57,6 @@ const DRAIN_WAIT: Duration = Duration::from_millis(700);
 const FLUSH_WAIT: Duration = Duration::from_millis(100);
 /// News of the peers that wait for the loop.
 const NEWS_MAX: usize = 1_024;
-/// Descriptors that are kept for everything but the connections of others: listeners, diallers, keys,
-/// the log, and whoever asks by the health socket.
-const FILES_KEPT: usize = 64;
 /// Far enough away for a timer that is not armed.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
@@ -189,10 +186,7 @@ struct Node {
 
 impl Node {
     fn new(config: &replica::Config, options: Options) -> Result<Self, NodeError> {
-        let mut limits = WireLimits::clone(&config.limits);
-        // Refused with a reason rather than left waiting for a descriptor.
-        let connections_max = raise_files().saturating_sub(FILES_KEPT).max(1);
-        limits.connections_max = limits.connections_max.min(connections_max);
+        let limits = affordable(&config.limits, 1);
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", config.name));
         if !options.is_alone {
             hub.listen(HEALTH, &config.health, SocketType::Router, Security::Open)

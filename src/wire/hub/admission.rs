@@ -39,6 +39,10 @@ impl Hub {
                 self.make_any_room();
                 None
             }
+            Arrival::Unmet(unmet) => {
+                self.unmet(unmet);
+                None
+            }
             Arrival::Dialled(dial, result) => self.dialled(dial, result),
         }
     }
@@ -273,10 +277,11 @@ impl Hub {
         is_held.then_some(Objection::Held)
     }
 
-    /// Counts the end of a connection that was accepted, where it broke a limit, and remembers whose
+    /// Counts the end of a connection that we did not dial, where it broke a limit, and remembers whose
     /// it was.
     pub(super) fn note(&mut self, entry: &Entry, reason: &CloseReason) {
-        let (Some(limit), Some(_)) = (limit_of(reason), entry.listener()) else {
+        // Whom we dialled is not refused.
+        let (Some(limit), None) = (limit_of(reason), entry.dial()) else {
             return;
         };
         let (key, detail) = match reason {

@@ -229,10 +229,7 @@ pub(super) async fn accept(
                 address,
             },
             Err(error) => {
-                if said.is_none_or(|said: Instant| said.elapsed() > SAID_AGAIN) {
-                    said = Some(Instant::now());
-                    tracing::warn!(%error, "cannot accept; trying again");
-                }
+                say(&mut said, &error);
                 tokio::time::sleep(ACCEPT_REST).await;
                 match Errno::from_io_error(&error) {
                     Some(Errno::MFILE | Errno::NFILE) => Arrival::NoRoom,
@@ -243,5 +240,13 @@ pub(super) async fn accept(
         if arrive.send(arrival).await.is_err() {
             return;
         }
+    }
+}
+
+/// Says that accepting failed, unless that was said a moment ago.
+pub(super) fn say(said: &mut Option<Instant>, error: &io::Error) {
+    if said.is_none_or(|said| said.elapsed() > SAID_AGAIN) {
+        *said = Some(Instant::now());
+        tracing::warn!(%error, "cannot accept; trying again");
     }
 }

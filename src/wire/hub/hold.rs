@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,8 @@ use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 
+use super::opening::Side;
+use super::session::{Session, SessionConfig};
 use super::stream::{self, Stream};
 
 /// The bytes of a greeting.
@@ -52,6 +55,8 @@ pub enum HoldError {
     Late,
     /// The peer's bytes are no plain handshake of ZMTP 3.
     NotZmtp,
+    /// It has more to say of itself than it may.
+    TooLong,
 }
 
 impl fmt::Display for HoldError {
@@ -61,6 +66,7 @@ impl fmt::Display for HoldError {
             Self::Closed => f.write_str("it closed the connection"),
             Self::Late => f.write_str("no handshake in time"),
             Self::NotZmtp => f.write_str("it does not speak plain ZMTP 3"),
+            Self::TooLong => f.write_str("its handshake has too many bytes"),
         }
     }
 }
@@ -95,6 +101,7 @@ impl Held {
         let (opening, face) = timeout(wait, meeting)
             .await
             .map_err(|_| HoldError::Late)??;
+        judge(&opening, &face, limits)?;
         Ok(Self {
             stream,
             address,
@@ -165,6 +172,21 @@ async fn exchange(stream: &Stream, bytes_max: usize) -> Result<(BytesMut, Face),
     }
 }
 
+/// Refuses an opening that would be refused once the other side is there: nobody is dialled for it.
+fn judge(opening: &[u8], face: &Face, limits: &WireLimits) -> Result<(), HoldError> {
+    let mut session = Session::new(SessionConfig {
+        socket_type: face.socket_type.peers()[0],
+        announce: Bytes::new(),
+        limits: Arc::new(limits.clone()),
+        side: Side::Dialling(None),
+        is_near: true,
+    });
+    session.wrote(GREETING_BYTES);
+    let received = session.receive(Bytes::copy_from_slice(opening));
+    received.map_err(|_| HoldError::NotZmtp)?;
+    session.take_claim().map(drop).ok_or(HoldError::NotZmtp)
+}
+
 /// A greeting of ZMTP 3.1 with the mechanism NULL, as the engine's own is.
 fn greeting() -> [u8; GREETING_BYTES] {
     let mut greeting = [0; GREETING_BYTES];
@@ -226,7 +248,7 @@ fn face_of(opening: &[u8], bytes_max: usize) -> Result<Option<Face>, HoldError> 
     };
     // Judged by what is declared, before a byte of it is kept.
     if body > bytes_max.saturating_sub(GREETING_BYTES + header) {
-        return Err(HoldError::NotZmtp);
+        return Err(HoldError::TooLong);
     }
     let Some(body) = frame.get(header..header + body) else {
         return Ok(None);
@@ -292,6 +314,26 @@ mod tests {
     }
 
     #[test]
+    fn an_opening_that_would_be_refused_later_is_refused_at_once() {
+        let limits = WireLimits::default();
+        let judged = |name: &[u8]| {
+            let mut ready = READY_OF_A_DEALER[2..].to_vec();
+            let at = ready.len() - 2;
+            ready.splice(at.., name.iter().copied());
+            ready[at - 4..at].copy_from_slice(&u32::try_from(name.len()).unwrap().to_be_bytes());
+            let mut bytes = greeting().to_vec();
+            bytes.push(LONG_COMMAND);
+            bytes.extend_from_slice(&(ready.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(&ready);
+            let face = face_of(&bytes, 4096).unwrap().unwrap();
+            judge(&bytes, &face, &limits)
+        };
+        assert_eq!(judged(&[b'i'; 255]), Ok(()));
+        assert_eq!(judged(&[b'i'; 256]), Err(HoldError::NotZmtp));
+        assert_eq!(judged(b"\0ours"), Err(HoldError::NotZmtp));
+    }
+
+    #[test]
     fn what_is_no_plain_ready_is_refused_before_it_is_kept() {
         let refused = |change: &dyn Fn(&mut Vec<u8>)| {
             let mut bytes = opening();
@@ -303,12 +345,12 @@ mod tests {
         refused(&|bytes| bytes[12..17].copy_from_slice(b"CURVE"));
         refused(&|bytes| bytes[GREETING_BYTES] = 0);
         refused(&|bytes| bytes[GREETING_BYTES + 3] = b'X');
-        // A property that runs over the end, and a frame that declares 2^62 bytes.
+        // A property that runs over the end, and a frame of nothing.
         refused(&|bytes| bytes[GREETING_BYTES + 24] = 0xff);
         refused(&|bytes| {
             bytes.truncate(GREETING_BYTES);
             bytes.push(LONG_COMMAND);
-            bytes.extend_from_slice(&(1_u64 << 62).to_be_bytes());
+            bytes.extend_from_slice(&[0; 8]);
         });
         let at = opening().len();
         assert!(face_of(&opening(), at).is_ok());
@@ -320,7 +362,10 @@ mod tests {
         );
         assert_eq!(
             face_of(&long, GREETING_BYTES + LONG_HEADER_BYTES + 255),
-            Err(HoldError::NotZmtp)
+            Err(HoldError::TooLong)
         );
+        let vast = long.len() - 8;
+        long[vast..].copy_from_slice(&(1_u64 << 62).to_be_bytes());
+        assert_eq!(face_of(&long, at), Err(HoldError::TooLong));
     }
 }

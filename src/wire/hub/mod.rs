@@ -22,6 +22,7 @@ mod forward;
 mod guard;
 mod heart;
 mod hold;
+mod holding;
 mod inbox;
 mod opening;
 #[cfg(test)]
@@ -68,6 +69,7 @@ pub use fan::{Fan, FanConfig, FanFacts, Published, READY_PREFIX, SubscriberFacts
 pub use forward::{Dropped, Flow, Ledger, Passed};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 pub use hold::{Face, Held, HoldError};
+use holding::Unmet;
 pub use inbox::Received;
 pub use opening::Side;
 use pace::Pace;
@@ -96,6 +98,8 @@ enum Arrival {
     },
     /// Somebody would have, and no descriptor was left.
     NoRoom,
+    /// Somebody came to a port whose connections are met only, and was not.
+    Unmet(Unmet),
     /// What an attempt to dial came to.
     Dialled(DialId, Result<(Stream, String), DialError>),
 }

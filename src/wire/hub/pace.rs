@@ -6,8 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How long events are handed out without a break. A break costs a look at the sockets.
-const STRETCH: Duration = Duration::from_micros(300);
+/// How long events are handed out, or one connection is served, without a break. A break costs a look
+/// at the sockets.
+pub(super) const STRETCH: Duration = Duration::from_micros(300);
 
 /// Since when the owner has had the thread.
 pub(super) struct Pace(Instant);

@@ -27,6 +27,7 @@ use crate::model::limits::WireLimits;
 use super::forward::{Forward, LINGER};
 use super::heart::{Heart, Next};
 use super::inbox::Received;
+use super::pace::STRETCH;
 use super::pings::Pings;
 use super::refusal::Limit;
 use super::session::{Claim, Session};
@@ -424,6 +425,8 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
     let deadline = Instant::now() + peer.handshake;
     let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
     let mut is_ending = false;
+    // How long this connection has had the thread since the others had it.
+    let mut worked = Duration::ZERO;
     tokio::pin!(timer);
     // When the timer is to look at a silence, if it is.
     let mut beat = None;
@@ -468,11 +471,15 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                 }
             }
         }
+        let began = Instant::now();
         let progress = peer.progress(bytes);
-        peer.hand_on();
-        cut.and(progress)?;
-        if is_flood {
-            // The kernel is asked which subscribers take more before any is taken for a slow one.
+        let handed_on = peer.hand_on();
+        cut.and(progress).and(handed_on)?;
+        worked += began.elapsed();
+        if is_flood || worked >= STRETCH {
+            // The kernel is asked which subscribers take more before any is taken for a slow one; and
+            // a peer that floods us with boxes to open would keep the thread for seconds.
+            worked = Duration::ZERO;
             tokio::task::yield_now().await;
         }
     }

@@ -4,15 +4,11 @@
 //! A port that shows a program accepts only while there is one: who dials while it is gone waits in
 //! the kernel's backlog, which to a socket library is a peer that is not there yet.
 
-use std::sync::Arc;
-
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::watch;
 
 use crate::model::endpoint::Endpoint;
-use crate::model::limits::WireLimits;
-use crate::model::socket::SocketType;
 
-use super::bind::{self, ACCEPT_REST, Listener};
+use super::bind;
 use super::forward::{Flow, Passed};
 use super::guard::Security;
 use super::hold::{Face, GREETING_BYTES, Held};
@@ -70,29 +66,6 @@ impl Hub {
             }
             shown.latch.send_replace(face.is_some());
         }
-    }
-
-    /// Binds an endpoint whose connections are met only, and told with `number` before our READY.
-    pub fn listen_held(
-        &mut self,
-        endpoint: &Endpoint,
-        number: usize,
-        tell: mpsc::Sender<(usize, Held)>,
-    ) -> Result<(), ListenError> {
-        let (bound, listener) = bind::bind(endpoint)?;
-        let holding = Holding {
-            number,
-            limits: self.limits.clone(),
-            room: Arc::new(Semaphore::new(self.limits.pending_max)),
-            tell,
-        };
-        let accepting = self.tasks.spawn(holding.run(listener));
-        // It shows nobody: who adopts what it met says whom.
-        let named = ("", self.limits.clone());
-        let about = (SocketType::Pair, Security::Open);
-        self.ports
-            .push(Port::new(named, about, (bound, accepting), None));
-        Ok(())
     }
 
     /// Takes a connection that was met and finishes its handshake as `face`.
@@ -162,42 +135,5 @@ impl Hub {
     /// What passed towards a connection that is paired.
     pub fn passed(&self, conn: ConnId) -> Option<Passed> {
         self.connections.get(&conn)?.peer.passed()
-    }
-}
-
-/// A port whose connections are met only.
-struct Holding {
-    number: usize,
-    limits: Arc<WireLimits>,
-    /// One permit for each connection that is being met; one more is closed at once.
-    room: Arc<Semaphore>,
-    tell: mpsc::Sender<(usize, Held)>,
-}
-
-impl Holding {
-    async fn run(self, listener: Listener) {
-        loop {
-            let (stream, address) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept; trying again");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = self.room.clone().try_acquire_owned() else {
-                tracing::warn!("too many connections without a handshake");
-                continue;
-            };
-            let (number, limits, tell) = (self.number, self.limits.clone(), self.tell.clone());
-            // It ends by itself within the deadline of a handshake.
-            tokio::spawn(async move {
-                match Held::meet(stream, address, &limits).await {
-                    Ok(held) => drop(tell.send((number, held)).await),
-                    Err(error) => tracing::debug!(%error, "not met"),
-                }
-                drop(permit);
-            });
-        }
     }
 }

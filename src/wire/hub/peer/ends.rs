@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::model::socket::SocketType;
+use crate::wire::hub::event::CloseReason;
 use crate::wire::hub::forward::{Flow, LINGER, Passed};
 use crate::wire::hub::hold::Face;
 use crate::wire::hub::inbox::Received;
@@ -30,29 +31,29 @@ impl Peer {
     }
 
     /// Hands what came to the other end of its wire; what that does not take stays, and is bounded
-    /// like everything that is not taken. A fault in what follows is met when it is parsed again.
-    pub(super) fn hand_on(&self) {
+    /// like everything that is not taken.
+    pub(super) fn hand_on(&self) -> Result<(), CloseReason> {
         if let Some(fanning) = &self.fanning {
             return self.hand_to_fan(fanning);
         }
         let Some(forward) = &self.forward else {
-            return;
+            return Ok(());
         };
         while let Some(partner) = forward.partner() {
             let mut received = self.state().session.take_all();
             if received.is_empty() {
-                return;
+                break;
             }
             partner.accept(&mut received);
             let mut state = self.state();
             if !received.is_empty() {
-                return state.session.put_back(received);
+                state.session.put_back(received);
+                break;
             }
             // There is room for what waited to be parsed.
-            if state.session.parse().is_err() {
-                return self.wake.notify_one();
-            }
+            state.session.parse()?;
         }
+        Ok(())
     }
 
     /// Takes what the other end of its wire read, as much as it may.
@@ -73,7 +74,8 @@ impl Peer {
         };
         let deadline = Instant::now() + LINGER;
         loop {
-            self.hand_on();
+            // It is over: a fault in what follows changes nothing.
+            self.hand_on().ok();
             if forward.stage().is_ending || !self.state().session.has_received() {
                 break;
             }

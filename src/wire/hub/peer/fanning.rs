@@ -168,18 +168,17 @@ impl Peer {
     }
 
     /// Hands what came through the engine to the fan.
-    pub(super) fn hand_to_fan(&self, fanning: &Fanning) {
+    pub(super) fn hand_to_fan(&self, fanning: &Fanning) -> Result<(), CloseReason> {
         loop {
             let (before, received) = {
                 let mut state = self.state();
                 (state.session.take_raw(), state.session.take_all())
             };
-            // A fault is met again by the task, which finds the session over.
-            if !before.is_empty() && self.fan_out(&before, 0).is_err() {
-                return self.wake.notify_one();
+            if !before.is_empty() {
+                self.fan_out(&before, 0)?;
             }
             if received.is_empty() {
-                return;
+                return Ok(());
             }
             match fanning {
                 Fanning::In {
@@ -200,9 +199,7 @@ impl Peer {
                 Fanning::Out { fan, slot, .. } => self.take_topics(fan, slot.get(), received),
             }
             // There is room for what waited to be parsed.
-            if self.state().session.parse().is_err() {
-                return self.wake.notify_one();
-            }
+            self.state().session.parse()?;
         }
     }
 
