@@ -1,4 +1,4 @@
-//! What is attacked: a network of one replica, started by `apply`, with a legitimate pyzmq client
+//! A network with a listener that is attacked, started by `apply`, with a legitimate pyzmq client
 //! that is served all the while, and a measure of what an attack may leave behind: nothing.
 
 use std::fs;
@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+use super::target::{REPLICA, Target};
 use crate::support::{Ran, Running, World, ports, python, root, wait_for};
 
 /// How much more resident memory may remain after an attack, in KiB: what as many connections as may
@@ -16,14 +17,25 @@ const RSS_LEFT_KIB_MAX: u64 = 73 * 1_024;
 /// Descriptors that may remain: one connection of the client is closing while another is open.
 const FDS_LEFT_MAX: usize = 3;
 
-/// A running network of one node, and its client.
+/// A running network, and a client of the listener that is attacked.
 pub(crate) struct Fort {
     pub(crate) world: World,
     pub(crate) port: u16,
+    instance: &'static str,
+    /// How attackers come.
+    guise: Vec<String>,
     pid: u32,
     rss_kib: u64,
     fds: usize,
     client: Option<Served>,
+}
+
+/// The port of the endpoint that a program is given.
+fn inner(world: &World, program: &str) -> u16 {
+    let told = world.ok(&["env", program]).stdout;
+    let line = told.lines().find(|line| line.contains("_ENDPOINT="));
+    let line = line.unwrap().trim_end_matches(['"', '\'']);
+    line.rsplit(':').next().unwrap().parse().unwrap()
 }
 
 /// A legitimate client that asks until it is told to end.
@@ -51,8 +63,12 @@ pub(crate) fn script(world: &World, name: &str, args: &[&str]) -> Command {
 }
 
 impl Served {
-    fn start(world: &World, port: u16) -> Self {
+    fn start(world: &World, port: u16, guise: &[String]) -> Self {
         let mut command = script(world, "client.py", &[&format!("tcp://127.0.0.1:{port}")]);
+        for option in guise {
+            let (name, value) = option.split_once('=').unwrap();
+            command.arg(format!("--{name}")).arg(value);
+        }
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -84,19 +100,43 @@ impl Served {
 impl Fort {
     /// Starts a replica with these `limits:` and a client that it serves.
     pub(crate) fn start(limits: &str) -> Self {
+        let manifest = REPLICA.manifest.replace("PORT", &format!("PORT{limits}"));
+        Self::with(&REPLICA, &manifest)
+    }
+
+    /// Starts what is to be attacked and a client that it serves.
+    pub(crate) fn of(target: &Target) -> Self {
+        Self::with(target, target.manifest)
+    }
+
+    fn with(target: &Target, manifest: &str) -> Self {
         let world = World::new();
-        let port = ports(4);
-        let text = format!(
-            "zmqnet: 1\nname: fort\ndefaults: {{ports: {port}..{}}}\nnodes:\n  fort: {{kind: \
-             replica, port: {port}{limits}}}\n",
-            port + 3,
-        );
+        let first = ports(8);
+        let program = root().join("tests/it/py/program.py");
+        let manifest = manifest
+            .replace("PORT", &first.to_string())
+            .replace("PYTHON", &python().display().to_string())
+            .replace("PROGRAM", &program.display().to_string());
+        let last = first + 7;
+        let text =
+            format!("zmqnet: 1\nname: fort\ndefaults: {{ports: {first}..{last}}}\n{manifest}\n");
         world.write("topology.yaml", &text);
         world.ok(&["apply"]);
+        let port = target
+            .inner_of
+            .map_or(first, |program| inner(&world, program));
+        let mut guise = vec![format!("kind={}", target.kind)];
+        if let Some([server, own]) = target.keys {
+            let keys = world.path("keys");
+            guise.push(format!("server={}", keys.join(server).display()));
+            guise.push(format!("own={}", keys.join(own).display()));
+        }
         let mut fort = Self {
-            client: Some(Served::start(&world, port)),
+            client: Some(Served::start(&world, port, &guise)),
             world,
             port,
+            instance: target.instance,
+            guise,
             pid: 0,
             rss_kib: 0,
             fds: 0,
@@ -107,9 +147,12 @@ impl Fort {
         fort
     }
 
-    /// What `status` says of the replica.
+    /// What `status` says of whom is attacked.
     pub(crate) fn node(&self) -> Value {
-        self.world.ok(&["status", "-o", "json"]).json()["nodes"][0].take()
+        let mut status = self.world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array_mut().unwrap();
+        let node = nodes.iter_mut().find(|node| node["name"] == self.instance);
+        node.unwrap().take()
     }
 
     fn rss_kib(&self) -> u64 {
@@ -144,22 +187,23 @@ impl Fort {
             .count()
     }
 
+    fn attacker(&self, name: &str) -> Command {
+        let mut command = script(&self.world, "attacks.py", &[name, &self.port.to_string()]);
+        command.args(&self.guise);
+        command
+    }
+
     /// Does an attack to its end; gives what it met.
     #[track_caller]
     pub(crate) fn attack(&self, name: &str, options: &[&str]) -> Value {
-        let port = self.port.to_string();
-        let mut args = vec![name, port.as_str()];
-        args.extend(options);
-        let ran = Ran::of(&mut script(&self.world, "attacks.py", &args));
+        let ran = Ran::of(self.attacker(name).args(options));
         assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
         ran.json()
     }
 
     /// Starts an attack that stays until its handle is dropped.
     pub(crate) fn staying(&self, name: &str) -> Running {
-        let port = self.port.to_string();
-        let mut command = script(&self.world, "attacks.py", &[name, &port]);
-        Running::start(command.stdin(Stdio::piped()))
+        Running::start(self.attacker(name).stdin(Stdio::piped()))
     }
 
     /// Insists that the attack left nothing: the same process, never restarted, its memory and its

@@ -1,5 +1,8 @@
 """The attacks: `attacks.py NAME PORT [KEY=VALUE...]` does one and prints what it met, as JSON.
 
+`kind=SUB` comes as another type than a DEALER. `server=FILE own=FILE` attacks a CURVE listener as one whom it
+admits, with these certificates: before it has said who it is, and from inside the boxes.
+
 Each says on the wire what a published attack, or an obvious one, says; what it must meet is for the
 one who runs it to judge. `closed` counts connections that the other side ended, `open` those it left.
 """
@@ -11,7 +14,8 @@ import struct
 import sys
 import time
 
-from zmtp import COMMAND, LONG, Raw, command, frame, greeting, header, message, prop, ready, shaken
+from zmtp import COMMAND, SPOKEN, Raw, command, frame, greeting, header, introduced, message, prop
+from zmtp import ready, shaken, speak, welcomed
 
 ATTACKS = {}
 
@@ -66,7 +70,23 @@ def cve_2019_13132(port):
             raws.append(Raw(port, hello, command(name, b"\x01\x00" + b"B" * size)))
     for size in (1 << 20, 1 << 40):
         raws.append(Raw(port, hello, header(size, COMMAND) + b"\x08INITIATE"))
+    if SPOKEN["keys"]:
+        raws += after_hello(port)
     return tally(raws)
+
+
+def after_hello(port):
+    """The same where a cookie was given out for a HELLO that is good."""
+    raws = []
+    for size in (0, 1, 255, 256, 257, 1024, 65536, 200_000):
+        raw, _ = welcomed(port)
+        raw.send(command(b"INITIATE", b"B" * size))
+        raws.append(raw)
+    for what in (command(b"HELLO", b"\x01\0" + b"B" * 192), ready(), message(b"early"), header(1 << 62)):
+        raw, _ = welcomed(port)
+        raw.send(what)
+        raws.append(raw)
+    return raws
 
 
 @attack
@@ -78,11 +98,11 @@ def cve_2020_15166(port, count=200):
 
 
 @attack
-def cve_2021_20236(port, kind=b"SUB"):
+def cve_2021_20236(port):
     """GHSA-qq65-x72m-9wr8: subscriptions that make a deep tree, each taken back."""
     raws = []
     for minor in (0, 1):
-        raw = Raw(port, greeting(minor=minor), ready(kind))
+        raw = introduced(port, b"SUB", minor=minor)
         for size in (1, 255, 256, 1024, 10_000, 100_000):
             topic = b"t" * size
             if minor:
@@ -97,7 +117,7 @@ def cve_2021_20236(port, kind=b"SUB"):
 @attack
 def cve_2021_20237(port, count=20_000):
     """GHSA-4p5v-h92w-6wxw: a subscriber that sends messages which are no subscriptions."""
-    raw = Raw(port, greeting(minor=0), ready(b"SUB"))
+    raw = introduced(port, b"SUB", minor=0)
     one = message(b"\x02" + b"x" * 200) * 100
     for _ in range(count // 100):
         if not raw.send(one):
@@ -228,17 +248,18 @@ def ping_shapes(port):
 
 
 @attack
-def topics(port, kind=b"DEALER", size=1 << 20):
+def topics(port, size=1 << 20):
     """A topic far beyond reason, as a command and, for 3.0 peers, as a message."""
-    raws = [Raw(port, greeting(), ready(kind), command(b"SUBSCRIBE", b"t" * size))]
-    raws.append(Raw(port, greeting(minor=0), ready(kind), message(b"\x01" + b"t" * size)))
+    raws = [introduced(port), introduced(port, minor=0)]
+    raws[0].send(command(b"SUBSCRIBE", b"t" * size))
+    raws[1].send(message(b"\x01" + b"t" * size))
     return tally(raws, 2.0)
 
 
 @attack
-def subscriptions(port, kind=b"DEALER", count=1_000_000):
+def subscriptions(port, count=1_000_000):
     """A million different subscriptions on one connection."""
-    raw = Raw(port, greeting(), ready(kind))
+    raw = introduced(port)
     raw.socket.settimeout(5)
     for number in range(0, count, 1_000):
         some = b"".join(command(b"SUBSCRIBE", b"%d" % i) for i in range(number, number + 1_000))
@@ -252,11 +273,11 @@ def metadata(port):
     """READY with more than anybody needs: a long identity, a long property, many properties."""
     many = [(b"X-%d" % i, b"v") for i in range(1_000)]
     raws = [
-        Raw(port, greeting(), ready(b"DEALER", b"i" * 256)),
-        Raw(port, greeting(), ready(b"DEALER", b"i" * 100_000)),
-        Raw(port, greeting(), ready(b"DEALER", b"", (b"X-Large", b"v" * 200_000))),
-        Raw(port, greeting(), ready(b"DEALER", b"", *many)),
-        Raw(port, greeting(), command(b"READY", prop(b"Socket-Type", b"D" * 5_000))),
+        introduced(port, None, b"i" * 256),
+        introduced(port, None, b"i" * 100_000),
+        introduced(port, None, b"", (b"X-Large", b"v" * 200_000)),
+        introduced(port, None, b"", *many),
+        introduced(port, body=prop(b"Socket-Type", b"D" * 5_000)),
     ]
     return tally(raws)
 
@@ -287,7 +308,7 @@ def forged(port):
     one = shaken(port, identity=b"a" + evil)
     two = shaken(port, identity="a\u202eevil\u2028line".encode())
     three = Raw(port, greeting(), command(b"ERROR", bytes([len(evil)]) + evil))
-    four = Raw(port, greeting(), command(b"READY", prop(b"Socket-Type", evil)))
+    four = introduced(port, body=prop(b"Socket-Type", evil))
     five = Raw(port, greeting(mechanism=b"\x1b[31mRED"))
     one.send(message(b"ZN1", evil, b"id") + message(evil))
     refused = tally([three, four, five])
@@ -340,16 +361,18 @@ def early(port):
 
 @attack
 def types(port):
-    """Socket types that may not talk to a ROUTER, and names that are none."""
-    kinds = [b"PUB", b"SUB", b"XPUB", b"XSUB", b"PUSH", b"PULL", b"REP", b"PAIR", b"", b"ZZZ"]
-    return tally([Raw(port, greeting(), ready(kind)) for kind in kinds])
+    """Socket types that may not talk to the listener, and names that are none."""
+    kinds = [b"PUB", b"XPUB", b"PUSH", b"PULL", b"REP", b"PAIR", b"", b"ZZZ"]
+    kinds += [b"REQ", b"DEALER", b"ROUTER"] if SPOKEN["kind"] == b"SUB" else [b"SUB", b"XSUB"]
+    return tally([introduced(port, kind) for kind in kinds])
 
 
 @attack
 def greetings(port):
     """Greetings that are not ours: old ones, other mechanisms, broken ones."""
     shapes = [greeting(major=0), greeting(major=1), greeting(major=2)]
-    shapes += [greeting(mechanism=m) for m in (b"PLAIN", b"CURVE", b"GSSAPI", b"", b"null")]
+    other = b"NULL" if SPOKEN["keys"] else b"CURVE"
+    shapes += [greeting(mechanism=m) for m in (b"PLAIN", other, b"GSSAPI", b"", b"null")]
     shapes += [b"\xfe" + greeting()[1:], greeting()[:9] + b"\x7e" + greeting()[10:]]
     shapes += [b"\x01\x00" + bytes(62), greeting(mechanism=b"NULL\0X"), greeting(as_server=7)]
     return tally([Raw(port, shape) for shape in shapes])
@@ -392,7 +415,8 @@ def main():
         try:
             options[key] = json.loads(value)
         except ValueError:
-            options[key] = value.encode() if key == "kind" else value
+            options[key] = value
+    speak(options.pop("kind", "DEALER").encode(), options.pop("server", None), options.pop("own", None))
     print(json.dumps(ATTACKS[name](int(port), **options)), flush=True)
 
 

@@ -2,56 +2,78 @@
 
 It also comes anew now and then, since an attack may keep out newcomers alone. Prints its round trips as
 JSON; one that fails, or waits longer than `PATIENCE` seconds, ends it with code 1. With a third argument
-it asks that frame, in hex, and takes any answer: a REP of libzmq's knows no ping.
+it asks that frame, in hex, and takes any answer: a REP of libzmq's knows no ping. As `SUB` it asks nothing
+and waits for what is published; with certificates it speaks CURVE.
 """
 
+import argparse
 import json
 import sys
 import threading
 import time
 
 import zmq
+import zmq.auth
 
 PATIENCE = 20
 ANEW = 25
 
 
-def connected(context, endpoint):
-    client = context.socket(zmq.REQ)
+def connected(context, args):
+    client = context.socket(zmq.SUB if args.kind == "SUB" else zmq.REQ)
     client.linger = 0
     client.rcvtimeo = client.sndtimeo = PATIENCE * 1000
-    client.connect(endpoint)
+    if args.own:
+        client.curve_publickey, client.curve_secretkey = zmq.auth.load_certificate(args.own)
+        client.curve_serverkey, _ = zmq.auth.load_certificate(args.server)
+    if args.kind == "SUB":
+        client.subscribe(b"")
+    client.connect(args.endpoint)
     return client
 
 
+def exchange(client, args, number):
+    """One message there and back, or one that is published."""
+    if args.kind == "SUB":
+        client.recv_multipart()
+        return
+    frame = bytes.fromhex(args.frame) if args.frame else None
+    request = [frame] if frame else [b"ZN1", b"ping", b"%d" % number]
+    client.send_multipart(request)
+    reply = client.recv_multipart()
+    if not frame and reply[:3] != [b"ZN1", b"200", request[2]]:
+        sys.exit(f"request {number} was answered with {reply}")
+
+
 def main():
-    endpoint = sys.argv[1]
-    pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.002
-    frame = bytes.fromhex(sys.argv[3]) if len(sys.argv) > 3 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("endpoint")
+    parser.add_argument("pause", type=float, nargs="?", default=0.002)
+    parser.add_argument("frame", nargs="?")
+    parser.add_argument("--kind", choices=("DEALER", "SUB"), default="DEALER")
+    parser.add_argument("--server")
+    parser.add_argument("--own")
+    args = parser.parse_args()
     over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
     context = zmq.Context()
-    client = connected(context, endpoint)
+    client = connected(context, args)
     took = []
     number = 0
     while not over.is_set():
         number += 1
         start = time.perf_counter()
-        request = [frame] if frame else [b"ZN1", b"ping", b"%d" % number]
         try:
-            client.send_multipart(request)
-            reply = client.recv_multipart()
+            exchange(client, args, number)
         except zmq.Again:
             sys.exit(f"request {number} was not answered within {PATIENCE} s")
         took.append(time.perf_counter() - start)
-        if not frame and reply[:3] != [b"ZN1", b"200", request[2]]:
-            sys.exit(f"request {number} was answered with {reply}")
         if number == 1:
             print("served", flush=True)
         if number % ANEW == 0:
             client.close()
-            client = connected(context, endpoint)
-        time.sleep(pause)
+            client = connected(context, args)
+        time.sleep(args.pause)
     took.sort()
     at = lambda share: took[min(len(took) - 1, int(len(took) * share))] * 1e6
     report = {"count": len(took), "p50_us": at(0.5), "p99_us": at(0.99), "max_us": took[-1] * 1e6}
