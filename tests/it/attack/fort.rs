@@ -101,15 +101,15 @@ impl Fort {
     /// Starts a replica with these `limits:` and a client that it serves.
     pub(crate) fn start(limits: &str) -> Self {
         let manifest = REPLICA.manifest.replace("PORT", &format!("PORT{limits}"));
-        Self::with(&REPLICA, &manifest)
+        Self::with(&REPLICA, &manifest, "")
     }
 
-    /// Starts what is to be attacked and a client that it serves.
+    /// Starts what is to be attacked, with a short handshake, and a client that it serves.
     pub(crate) fn of(target: &Target) -> Self {
-        Self::with(target, target.manifest)
+        Self::with(target, target.manifest, ", limits: {handshake: 2s}")
     }
 
-    fn with(target: &Target, manifest: &str) -> Self {
+    fn with(target: &Target, manifest: &str, defaults: &str) -> Self {
         let world = World::new();
         let first = ports(8);
         let program = root().join("tests/it/py/program.py");
@@ -118,8 +118,9 @@ impl Fort {
             .replace("PYTHON", &python().display().to_string())
             .replace("PROGRAM", &program.display().to_string());
         let last = first + 7;
-        let text =
-            format!("zmqnet: 1\nname: fort\ndefaults: {{ports: {first}..{last}}}\n{manifest}\n");
+        let text = format!(
+            "zmqnet: 1\nname: fort\ndefaults: {{ports: {first}..{last}{defaults}}}\n{manifest}\n"
+        );
         world.write("topology.yaml", &text);
         world.ok(&["apply"]);
         let port = target
