@@ -209,17 +209,69 @@ fn zn1_is_spoken_by_hand() {
     for peer in status["peers"].as_array().unwrap() {
         assert_eq!(peer["state"], "connected");
     }
-    let diallers: Vec<&str> = status["connections"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|conn| conn["identity"].as_str()?.split_once('#'))
-        .map(|(name, _)| name)
-        .collect();
-    assert!(
-        diallers.contains(&"alpha") && diallers.contains(&"charlie"),
-        "{diallers:?}"
+    // Whoever may connect may not read who else does, nor where anybody is.
+    for key in ["connections", "refused", "bans", "pid"] {
+        assert_eq!(status[key], serde_json::Value::Null, "{key}");
+    }
+    assert!(!status.to_string().contains("ipc://"), "{status}");
+}
+
+/// The verbs of the health socket, with what would be right params there.
+const OWNERS_VERBS: [(&str, &str); 8] = [
+    ("drain", "{}"),
+    ("reconfigure", "{\"config\": {}}"),
+    ("conns", "{}"),
+    ("kick", "{\"conn\": 1}"),
+    (
+        "ban",
+        "{\"by\": \"address\", \"who\": \"127.0.0.1\", \"lasts_ms\": 60000}",
+    ),
+    ("lift", "{\"by\": \"address\", \"who\": \"127.0.0.1\"}"),
+    ("tap", "{\"looker\": \"me\"}"),
+    ("stop", "{}"),
+];
+
+#[test]
+fn what_the_owner_may_ask_is_no_verb_of_a_public_port() {
+    let world = World::new();
+    let first = ports(8);
+    let manifest = format!(
+        "zmqnet: 1\nname: public\ndefaults: {{ports: {first}..{}}}\nnodes:\n  bravo: {{kind: \
+         replica, port: {first}}}\n  mirror: {{kind: echo, port: {}}}\n",
+        first + 7,
+        first + 1,
     );
+    world.write("topology.yaml", &manifest);
+    world.ok(&["apply"]);
+    let pids = |world: &World| -> Vec<serde_json::Value> {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap();
+        nodes.iter().map(|node| node["pid"].clone()).collect()
+    };
+    let before = pids(&world);
+    let hex = |text: &str| -> String { text.bytes().map(|b| format!("{b:02x}")).collect() };
+    let asked: Vec<String> = OWNERS_VERBS
+        .iter()
+        .map(|(verb, params)| ["ZN1", verb, "1", params].map(hex).join(","))
+        .chain([["ZN1", "ping", "2"].map(hex).join(",")])
+        .collect();
+    let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+    for port in [first, first + 1] {
+        let at = format!("tcp://127.0.0.1:{port}");
+        let replies = ask(&world, "REQ", &at, &asked);
+        let (pong, refused) = replies.split_last().unwrap();
+        for (reply, (verb, _)) in refused.iter().zip(OWNERS_VERBS) {
+            assert!(
+                reply.starts_with(&["ZN1", "501"].map(hex).join(",")),
+                "{verb}: {reply}"
+            );
+        }
+        assert!(
+            pong.starts_with(&["ZN1", "200"].map(hex).join(",")),
+            "{pong}"
+        );
+    }
+    assert_eq!(pids(&world), before);
 }
 
 #[test]

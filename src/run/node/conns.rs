@@ -161,3 +161,22 @@ pub fn facts(hub: &Hub, limits: &WireLimits) -> Map<String, Value> {
     tell("bans", json!(hub.bans()));
     facts
 }
+
+/// What of a `status` whoever may connect may read: nothing of who else does, nor where anybody is.
+pub fn for_strangers(mut status: Value) -> Value {
+    let told = status.as_object_mut().expect("a status is an object");
+    for key in ["connections", "refused", "bans", "pid"] {
+        told.remove(key);
+    }
+    for peer in told
+        .get_mut("peers")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
+        if let Some(peer) = peer.as_object_mut() {
+            peer.remove("endpoint");
+        }
+    }
+    status
+}

@@ -16,12 +16,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::model::limits::WireLimits;
 use crate::model::security::Guarded;
 use crate::model::socket::SocketType;
+use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::machine::{Action, Common, Conn, Event, Machine};
 use crate::run::keys::Keyring;
 use crate::wire::hub::{ConnId, Hub, HubEvent, Security, SendError};
 use crate::wire::linger::Linger;
 
+use super::conns;
 use super::rekeying::rekeyed;
 use super::tapping::Tapping;
 use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable};
@@ -266,8 +268,9 @@ impl<M: Machine> Driver<M> {
                 self.hub.subscribe(ConnId(conn.0), topic, is_on).ok();
             }
             Action::Report { caller, id } => {
-                let report = self.report(id);
-                self.act(caller.reply(&report), unsent);
+                // By the health socket it is asked of the driver, and told all.
+                let told = conns::for_strangers(self.facts());
+                self.act(caller.reply(&Reply::new(zn1::OK, id, told)), unsent);
             }
         }
     }

@@ -7,16 +7,15 @@
 mod bouncer;
 pub mod conns;
 mod driver;
+mod fault;
 mod files;
 mod rekeying;
 mod talk;
 mod tapping;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -37,12 +36,13 @@ use crate::roles::echo;
 use crate::roles::proxy;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::run::gate;
-use crate::run::keys::{KeyDirError, Keyring};
+use crate::run::keys::Keyring;
 use crate::wire::dial::DialState;
-use crate::wire::hub::{ConnId, Hub, HubEvent, ListenError, Security};
+use crate::wire::hub::{ConnId, Hub, HubEvent, Security};
 use crate::wire::linger::Linger;
 
 use bouncer::{Bouncing, Job, News};
+pub use fault::NodeError;
 pub use files::affordable;
 use rekeying::{rekeyed, to_dial};
 pub use talk::{LOG_VARIABLE, start_talking};
@@ -62,40 +62,6 @@ const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// How a role ends that cannot bind: its next life would end the same way.
 pub const BIND_EXIT: u8 = 98;
-
-/// Why a role could not run.
-#[derive(Debug)]
-pub enum NodeError {
-    /// The file with its configuration cannot be read.
-    Told(PathBuf, io::Error),
-    /// The file with its configuration is none.
-    Config(PathBuf, serde_json::Error),
-    /// Its keys cannot be had.
-    Keys(KeyDirError),
-    /// One of its endpoints cannot be bound.
-    Listen(ListenError),
-    /// The runtime, or a signal handler, could not be set up.
-    Runtime(io::Error),
-}
-
-impl fmt::Display for NodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Told(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            Self::Config(path, error) => {
-                write!(f, "{} is no role's configuration: {error}", path.display())
-            }
-            Self::Keys(error) => match error.help() {
-                Some(help) => write!(f, "{error}: {help}"),
-                None => error.fmt(f),
-            },
-            Self::Listen(error) => error.fmt(f),
-            Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for NodeError {}
 
 /// How a role runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -409,7 +375,7 @@ impl Node {
                 mut envelope,
                 id,
             } => {
-                envelope.extend(Reply::new(zn1::OK, id, self.facts()).encode());
+                envelope.extend(Reply::new(zn1::OK, id, self.told(caller)).encode());
                 self.send(caller, envelope);
             }
             Action::Dial {
@@ -453,6 +419,15 @@ impl Node {
         self.tapping.goes(ConnId(caller), &frames);
         if let Err(error) = self.hub.send(ConnId(caller), frames) {
             tracing::debug!(conn = caller, ?error, "an answer met nobody");
+        }
+    }
+
+    /// What of the facts this caller may know: all by the health socket.
+    fn told(&self, caller: u64) -> Value {
+        let asked = self.hub.connection(ConnId(caller));
+        match asked.is_some_and(|facts| facts.port == HEALTH) {
+            true => self.facts(),
+            false => conns::for_strangers(self.facts()),
         }
     }
 

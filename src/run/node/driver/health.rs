@@ -45,7 +45,7 @@ impl<M: Machine> Driver<M> {
         let id = request.id.clone();
         match request.verb.as_str() {
             "ping" => Reply::new(zn1::OK, id, json!({"name": common(&self.config).name})),
-            "status" => self.report(id),
+            "status" => Reply::new(zn1::OK, id, self.facts()),
             "drain" => {
                 self.is_draining = true;
                 Reply::new(zn1::OK, id, Value::Null)
@@ -75,7 +75,7 @@ impl<M: Machine> Driver<M> {
     }
 
     /// The answer to `status`: facts only.
-    pub(super) fn report(&self, id: Bytes) -> Reply {
+    pub(super) fn facts(&self) -> Value {
         let told = common(&self.config);
         let mut facts = json!({
             "role": self.config.kind().as_str(),
@@ -86,6 +86,6 @@ impl<M: Machine> Driver<M> {
         });
         let known = facts.as_object_mut().expect("made in the lines above");
         known.extend(conns::facts(&self.hub, &self.limits));
-        Reply::new(zn1::OK, id, facts)
+        facts
     }
 }

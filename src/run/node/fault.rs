@@ -1,0 +1,42 @@
+//! Why a role process could not run: the world's faults, each with what it is about.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::run::keys::KeyDirError;
+use crate::wire::hub::ListenError;
+
+/// Why a role could not run.
+#[derive(Debug)]
+pub enum NodeError {
+    /// The file with its configuration cannot be read.
+    Told(PathBuf, io::Error),
+    /// The file with its configuration is none.
+    Config(PathBuf, serde_json::Error),
+    /// Its keys cannot be had.
+    Keys(KeyDirError),
+    /// One of its endpoints cannot be bound.
+    Listen(ListenError),
+    /// The runtime, or a signal handler, could not be set up.
+    Runtime(io::Error),
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Config(path, error) => {
+                write!(f, "{} is no role's configuration: {error}", path.display())
+            }
+            Self::Keys(error) => match error.help() {
+                Some(help) => write!(f, "{error}: {help}"),
+                None => error.fmt(f),
+            },
+            Self::Listen(error) => error.fmt(f),
+            Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for NodeError {}
