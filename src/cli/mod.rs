@@ -42,6 +42,7 @@ pub mod variables;
 mod wait;
 mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,6 +63,35 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
+}
+
+/// One command by itself.
+#[derive(Debug, Parser)]
+struct Alone<A: clap::Args> {
+    #[command(flatten)]
+    global: Global,
+    #[command(flatten)]
+    args: A,
+}
+
+impl<A: clap::Args> Alone<A> {
+    /// Nothing where it is not understood, help asked for included.
+    fn parse(line: &[OsString], command: fn(A) -> Command) -> Option<Cli> {
+        let Self { global, args } = Self::try_parse_from(line).ok()?;
+        let command = command(args);
+        Some(Cli { global, command })
+    }
+}
+
+/// Reads a line of the commands whose start is felt most. To describe all the others to the parser
+/// takes a third of a millisecond; it is done where this one cannot say what is meant.
+fn soon(line: &[OsString]) -> Option<Cli> {
+    let line = line.get(1..)?;
+    match line.first()?.to_str()? {
+        "apply" => Alone::parse(line, Command::Apply),
+        "down" => Alone::parse(line, Command::Down),
+        _ => None,
+    }
 }
 
 /// Options that stand before or after the verb.
@@ -157,7 +187,12 @@ pub fn main() -> ExitCode {
     if let Some(exit) = hidden::dispatch() {
         return exit;
     }
-    let cli = match Cli::try_parse_from(logs::with_follow(std::env::args_os())) {
+    let line: Vec<OsString> = std::env::args_os().collect();
+    let parsed = match soon(&line) {
+        Some(cli) => Ok(cli),
+        None => Cli::try_parse_from(logs::with_follow(line.into_iter())),
+    };
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version are what was asked for; everything else is a usage error.
