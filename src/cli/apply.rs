@@ -22,6 +22,7 @@ use crate::model::policy::Run;
 use crate::model::quantity;
 use crate::plan::Plan;
 use crate::plan::change::Op;
+use crate::plan::diff::diff;
 use crate::roles::Kind;
 use crate::run::control::{Applied, Control, Look};
 use crate::run::status::Status;
@@ -79,21 +80,33 @@ impl Args {
             name: plan.topology.clone(),
             layout,
         };
-        if down::is_forgotten(&running.layout) {
-            // Nothing is known of it: there is neither a plan to refuse nor anything to forget.
-        } else if ledger::is_running(&running.layout) {
-            refuse_stranger(&running.layout, &plan, self.replace)?;
+        let layout = &running.layout;
+        let is_forgotten = down::is_forgotten(layout);
+        let mut is_begun = false;
+        if !is_forgotten && ledger::is_running(layout) {
+            refuse_stranger(layout, &plan, self.replace)?;
         } else {
-            // What an earlier boot left is no plan to follow.
-            down::forget(&running.layout);
+            if !is_forgotten {
+                // What an earlier boot left is no plan to follow.
+                down::forget(layout);
+            }
+            is_begun = network::begin(layout, &plan, &base_env())?;
         }
-        let mut has_told = false;
-        let exit = network::converse(&running.layout, |control| {
+        let mut has_told = is_begun;
+        if is_begun {
+            tell(&from_nothing(&plan), &plan);
+            remember_ports(layout, &plan);
+            std::thread::sleep(network::BEGIN_PAUSE);
+        }
+        let exit = network::converse(layout, |control| {
+            if std::mem::take(&mut is_begun) {
+                return self.stand(control, Applied::default().version, interrupts);
+            }
             let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
             // The next supervisor has the plan already: it would say that nothing changes.
             if !std::mem::replace(&mut has_told, true) {
                 tell(&applied, &plan);
-                remember_ports(&running.layout, &plan);
+                remember_ports(layout, &plan);
             }
             self.stand(control, applied.version, interrupts)
         })?;
@@ -122,6 +135,15 @@ impl Args {
         };
         conclude(control, exit)?;
         Ok(exit)
+    }
+}
+
+/// What a supervisor does that starts with a plan: all of it.
+fn from_nothing(plan: &Plan) -> Applied {
+    let nothing = Plan::empty(plan.topology.clone());
+    Applied {
+        changes: diff(&nothing, plan),
+        ..Applied::default()
     }
 }
 

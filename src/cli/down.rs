@@ -15,7 +15,7 @@ use super::network::{self, Running};
 use super::progress::{self, Waiting};
 use super::ui;
 use crate::model::layout::Layout;
-use crate::run::keeper::client::KeeperError;
+use crate::run::keeper::client::{Blocking, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::keeper::protocol::{RefusalKind, Remain};
 use crate::run::ledger;
@@ -53,31 +53,47 @@ impl Args {
 /// Takes a network down; what would not die is a failure that names it.
 pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
     let layout = &running.layout;
+    let mut keeper = None;
     for left in (0..TRIES).rev() {
         match stop_instances(layout) {
-            Ok(()) => break,
+            Ok(connected) => {
+                keeper = Some(connected);
+                break;
+            }
             Err(failure) if left == 0 => return Err(failure),
             // The supervisor was lost on the way: the next one goes on.
             Err(_) => {}
         }
     }
-    end_keeper(layout)?;
+    end_keeper(layout, keeper)?;
     forget(layout);
     Ok(())
 }
 
 /// Ends keeper and supervisor. A keeper refuses while anything of its network lives: what does is
-/// killed, until nothing is left or the time is over.
-fn end_keeper(layout: &Layout) -> Result<(), Failure> {
+/// killed, until nothing is left or the time is over. It begins with the connection that is there.
+fn end_keeper(layout: &Layout, mut connected: Option<Blocking>) -> Result<(), Failure> {
     let lost = |error: KeeperError| Failure::new(Exit::Failed, error.to_string());
     let deadline = Instant::now() + KILL_WAIT;
     loop {
-        let mut keeper = launch::ensure(layout, Supervision::Supervised)
-            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let was_connected = connected.is_some();
+        let mut keeper = match connected.take() {
+            Some(keeper) => keeper,
+            None => launch::ensure(layout, Supervision::Supervised)
+                .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?,
+        };
         let pid = keeper.hello().pid;
         let handle = procfs::stat(pid).and_then(|stat| Handle::open(pid, stat.start_time));
         match keeper.ask_to_quit() {
+            // It was lost since: the next one says what is left.
+            Err(KeeperError::Lost | KeeperError::NotRunning) if was_connected => continue,
             Ok(()) | Err(KeeperError::Lost | KeeperError::NotRunning) => {
+                // Nobody is left to read it, and there is time until the keeper has ended.
+                drop(std::fs::remove_dir_all(told(layout)));
+                // Without a handle, all that tells of its end is the connection.
+                if handle.is_none() {
+                    drop(keeper.await_end());
+                }
                 return await_end(layout, handle.as_ref(), deadline);
             }
             Err(KeeperError::Refused(refusal)) if refusal.kind == RefusalKind::Busy => {}
@@ -92,8 +108,9 @@ fn end_keeper(layout: &Layout) -> Result<(), Failure> {
     }
 }
 
-fn stop_instances(layout: &Layout) -> Result<(), Failure> {
-    let mut control = network::reach(layout)?;
+/// Stops all instances, and gives a connection to their keeper.
+fn stop_instances(layout: &Layout) -> Result<Blocking, Failure> {
+    let (keeper, mut control) = network::reach_both(layout)?;
     control.down().map_err(network::control_failure)?;
     let waiting = Waiting {
         after: progress::NOTHING_OLD,
@@ -101,7 +118,7 @@ fn stop_instances(layout: &Layout) -> Result<(), Failure> {
         timeout: Some(patience(layout)),
         interrupts: None,
     };
-    progress::wait(&mut control, waiting).map(drop)
+    progress::wait(&mut control, waiting).map(|_| keeper)
 }
 
 /// How long the instances may take in all: rank after rank, each its longest grace. What is left
@@ -139,10 +156,14 @@ fn would_not_die(left: &[Remain]) -> Failure {
         .help("state D waits for the kernel, a disk most likely; `zmqnet down` again later")
 }
 
-/// Waits until keeper and supervisor have ended too, and proves it. The keeper is the last to end.
+/// Waits until keeper and supervisor have ended too, and proves it. The keeper is the last to end; where
+/// it could prove itself that it left nothing, that stands, else all processes are looked at.
 fn await_end(layout: &Layout, keeper: Option<&Handle>, deadline: Instant) -> Result<(), Failure> {
     if let Some(keeper) = keeper {
-        keeper.await_end(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        if keeper.await_end(left) && launch::has_left_nothing(layout, keeper.pid()) {
+            return Ok(());
+        }
     }
     let patience = Instant::now() + RUNNER_WAIT;
     while ledger::is_running(layout) {

@@ -2,6 +2,7 @@
 //!
 //! Finding one starts nothing; [`Running::reach`] makes sure that its keeper and supervisor live.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,9 @@ use crate::model::layout::Layout;
 use crate::model::name::TopologyName;
 use crate::plan::Plan;
 use crate::run::control::{Control, ControlError};
-use crate::run::keeper::launch::{self, Supervision};
+use crate::run::keeper::client::Blocking;
+use crate::run::keeper::launch::{self, LaunchError, Supervision};
+use crate::run::supervisor;
 use crate::run::{ledger, paths};
 use crate::wire::dial::DialError;
 
@@ -145,13 +148,38 @@ pub(super) fn converse<T>(
     talk(&mut reach(layout)?)
 }
 
+/// How long a network that was begun is left alone: whoever asks it at once keeps it from starting
+/// what it is asked about.
+pub(super) const BEGIN_PAUSE: Duration = Duration::from_millis(5);
+
+/// Starts the keeper and the supervisor of a network that does not run, which then follows this plan
+/// without being told. Says whether it did: somebody else may have been faster.
+pub(super) fn begin(
+    layout: &Layout,
+    plan: &Plan,
+    base_env: &BTreeMap<String, String>,
+) -> Result<bool, Failure> {
+    let first = || supervisor::leave_plan(layout, base_env, plan);
+    launch::ensure_after(layout, Supervision::Supervised, first)
+        .map(|(_, is_started)| is_started)
+        .map_err(launch_failure)
+}
+
+fn launch_failure(error: LaunchError) -> Failure {
+    Failure::new(Exit::Failed, error.to_string())
+}
+
 /// Makes sure that a network's keeper and supervisor live, and connects to the supervisor.
 pub(super) fn reach(layout: &Layout) -> Result<Control, Failure> {
+    reach_both(layout).map(|(_, control)| control)
+}
+
+/// The same, with a connection to the keeper.
+pub(super) fn reach_both(layout: &Layout) -> Result<(Blocking, Control), Failure> {
     let deadline = Instant::now() + START_WAIT;
     let mut patience = SILENCES_MAX;
     loop {
-        launch::ensure(layout, Supervision::Supervised)
-            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        let keeper = launch::ensure(layout, Supervision::Supervised).map_err(launch_failure)?;
         match Control::connect(layout, LOOK_WAIT) {
             // Whoever was to start it may have been killed meanwhile.
             Err(ControlError::Dial(error)) if Instant::now() < deadline => {
@@ -161,7 +189,10 @@ pub(super) fn reach(layout: &Layout) -> Result<Control, Failure> {
                     patience = SILENCES_MAX;
                 }
             }
-            connected => return connected.map_err(control_failure),
+            connected => {
+                let control = connected.map_err(control_failure)?;
+                return Ok((keeper, control));
+            }
         }
     }
 }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +26,8 @@ use crate::wire::dial::{DialError, Dialler};
 
 /// How long a supervisor may take to answer what needs no waiting.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
-/// Between two looks for a supervisor that is being started; a look takes ten microseconds.
-const START_PAUSE: Duration = Duration::from_micros(100);
+/// Between two looks for a supervisor that is being started; a look takes a few microseconds.
+const START_PAUSE: Duration = Duration::from_micros(200);
 
 /// Follows a plan: the body is the Plan; answered with [`Applied`].
 pub const APPLY: &str = "apply";
@@ -152,16 +151,12 @@ pub struct Control {
     last: u64,
 }
 
-/// Waits until somebody listens on a socket that is about to be there. A plain look now and again
-/// finds it sooner than the dialler's own patience; whether it is who is meant, the dialler finds
-/// out.
+/// Waits until a socket is there that is about to be. A plain look now and again finds it sooner than
+/// the dialler's own patience, and costs who is starting nothing; whether somebody listens already,
+/// and is who is meant, the dialler finds out.
 fn await_listener(path: &Path, patience: Duration) {
-    // Where a socket is, somebody listens as a rule, and one connection is enough.
-    if path.exists() {
-        return;
-    }
     let deadline = std::time::Instant::now() + patience;
-    while UnixStream::connect(path).is_err() && std::time::Instant::now() < deadline {
+    while !path.exists() && std::time::Instant::now() < deadline {
         std::thread::sleep(START_PAUSE);
     }
 }
@@ -175,7 +170,7 @@ impl Control {
             .map_err(ControlError::Runtime)?;
         let deadline = Instant::now() + patience;
         await_listener(&layout.control_socket(), patience);
-        let mut dialler = Dialler::new(Endpoint::ipc(layout.control_socket()), None, None);
+        let mut dialler = Dialler::soon(Endpoint::ipc(layout.control_socket()));
         runtime
             .block_on(async {
                 match dialler.connect(deadline).await {

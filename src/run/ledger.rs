@@ -60,7 +60,9 @@ impl Ledger {
             lines,
         };
         // Whatever a death left at the end is behind us then.
-        ledger.compact()?;
+        if ledger.file.metadata().is_ok_and(|meta| meta.len() > 0) {
+            ledger.compact()?;
+        }
         Ok(ledger)
     }
 

@@ -265,8 +265,8 @@ impl Handle {
         &self.fd
     }
 
-    /// Waits until the process has ended, at most as long as is said.
-    pub fn await_end(&self, wait: Duration) {
+    /// Waits until the process has ended, at most as long as is said, and says whether it has.
+    pub fn await_end(&self, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -277,8 +277,8 @@ impl Handle {
             let mut files = [PollFd::new(&self.fd, PollFlags::IN)];
             match poll(&mut files, Some(&timeout)) {
                 Err(rustix::io::Errno::INTR) => {}
-                // Whoever waits looks anew in any case.
-                Ok(_) | Err(_) => return,
+                // Whoever waits in vain looks anew.
+                ended => return ended.is_ok_and(|count| count > 0),
             }
         }
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Instant;
 
 use crate::apply::hello;
+use crate::kill::{kill, runners};
 use crate::support::{Ran, Running, World, is_free, wait_for};
 
 /// Living processes of a world: every process of its networks carries its runtime directory in its
@@ -63,6 +64,27 @@ fn after_down_no_process_port_or_socket_is_left_and_twice_is_fine() {
     // What is down comes up again, on the same ports.
     world.ok(&["apply"]);
     world.ok(&["send", "-n", "alpha", "back"]);
+}
+
+#[test]
+fn a_keeper_proves_that_it_left_nothing_only_where_it_started_everything() {
+    let world = World::new();
+    hello(&world);
+    let mark = world.dir().to_string_lossy().into_owned();
+    let has_proven = || {
+        let said = fs::read_to_string(world.path("state/zmqnet/hello/keeper.lock")).unwrap();
+        said.ends_with(" left nothing")
+    };
+    world.ok(&["apply"]);
+    assert!(!has_proven(), "it lives");
+    world.ok(&["down"]);
+    assert!(has_proven());
+    world.ok(&["apply"]);
+    assert!(!has_proven(), "its successor lives");
+    kill(&world, "-9", runners(&world).0);
+    world.ok(&["down"]);
+    assert!(!has_proven(), "it had adopted what another one started");
+    assert_eq!(left(&mark), Vec::<String>::new());
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use crate::apply::{hello, in_state, node, pid};
 use crate::support::{Ran, Running, World, wait_for};
 
-fn kill(world: &World, signal: &str, pid: u64) {
+pub(crate) fn kill(world: &World, signal: &str, pid: u64) {
     let ran = Ran::of(world.command("kill").args([signal, &pid.to_string()]));
     assert_eq!(ran.code, 0, "{ran:?}");
 }
 
 /// The keeper's and the supervisor's pids.
-fn runners(world: &World) -> (u64, u64) {
+pub(crate) fn runners(world: &World) -> (u64, u64) {
     let status = world.ok(&["status", "-o", "json"]).json();
     let pid = |who: &str| status[who]["pid"].as_u64().unwrap();
     (pid("keeper"), pid("supervisor"))

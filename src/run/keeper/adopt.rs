@@ -27,6 +27,9 @@ pub(super) struct Adopted {
     pub(super) supervisor: Option<Handle>,
     /// Whether anything of an instance lived, adopted or not: it does not descend from us.
     pub(super) has_heirs: bool,
+    /// Whether nothing tagged of the network lived, runners included, but this keeper and the
+    /// supervisor it had started already. Without heirs, all that comes descends from it then.
+    pub(super) is_first: bool,
 }
 
 /// One candidate for an instance.
@@ -37,8 +40,9 @@ struct Candidate {
     start_time: u64,
 }
 
-/// Adopts every instance of the network that lives, and its supervisor.
-pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
+/// Adopts every instance of the network that lives, and its supervisor. `own` is the supervisor that
+/// this keeper has started already.
+pub(super) fn adopt(layout: &Layout, network: &NetworkId, own: Option<u32>) -> Adopted {
     let entries = ledger::load(layout).unwrap_or_else(|error| {
         // Tags alone still find everything but programs that wrote over their environment.
         note(format_args!("the ledger: {error}"));
@@ -53,8 +57,14 @@ pub(super) fn adopt(layout: &Layout, network: &NetworkId) -> Adopted {
         let tag = process.tag.as_ref();
         tag.is_some_and(|tag| tag.network == *network && !tag.is_runner())
     };
+    let is_other = |process: &Seen| {
+        let (tag, pid) = (process.tag.as_ref(), process.stat.pid);
+        let is_own = pid == std::process::id() || Some(pid) == own;
+        tag.is_some_and(|tag| tag.network == *network) && !is_own
+    };
     let mut adopted = Adopted {
         has_heirs: seen.values().any(is_instance),
+        is_first: !seen.values().any(is_other),
         ..Adopted::default()
     };
     for (instance, leader) in leaders {

@@ -338,10 +338,14 @@ impl Blocking {
         remains(self.ask(Ask::Remains { instances })?)
     }
 
-    /// Ends the keeper and waits until it closed the connection, the last thing it does. Refused
-    /// while a process of the network lives; the connection is good for more then.
+    /// Lets the keeper end. Refused while a process of the network lives; the connection is good for
+    /// more then.
     pub fn ask_to_quit(&mut self) -> Result<(), KeeperError> {
-        self.ask(Ask::Quit)?;
+        self.ask(Ask::Quit).map(drop)
+    }
+
+    /// Waits until a keeper that was asked to quit closed the connection, the last thing it does.
+    pub fn await_end(&mut self) -> Result<(), KeeperError> {
         let mut rest = Vec::new();
         match (&mut self.stream).take(1024 * 1024).read_to_end(&mut rest) {
             Ok(_) => Ok(()),

@@ -11,8 +11,9 @@ use super::note;
 use super::protocol::{Event, Frame, Refusal, RefusalKind, Request};
 use crate::model::limits::runner::{KEEPER_CLIENT_BYTES_MAX, KEEPER_CLIENTS_MAX};
 
-/// Bytes read from a client at a time.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes read from a client at a time. Each page of it is a fault the first time, and the first
+/// clients wait for it.
+const READ_BYTES: usize = 16 * 1024;
 
 /// One connection.
 #[derive(Debug)]

@@ -131,8 +131,18 @@ pub enum Supervision {
 /// Connects to the network's keeper, and starts one first where none lives. Blocking: milliseconds
 /// as a rule, seconds where an old keeper hangs.
 pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, LaunchError> {
+    ensure_after(layout, supervision, || Ok(())).map(|(keeper, _)| keeper)
+}
+
+/// The same, and whether one was started. `first` is done just before, under the lock: it leaves in
+/// the state directory what the supervisor is to find there.
+pub fn ensure_after(
+    layout: &Layout,
+    supervision: Supervision,
+    first: impl FnOnce() -> io::Result<()>,
+) -> Result<(Blocking, bool), LaunchError> {
     let is_silent = match super::client::connect(layout) {
-        Ok(keeper) => return Ok(keeper),
+        Ok(keeper) => return Ok((keeper, false)),
         Err(error) => matches!(error, KeeperError::Silent),
     };
     paths::prepare(layout).map_err(LaunchError::Paths)?;
@@ -141,11 +151,17 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
     })?;
     // Somebody may have started one while we waited; one that hangs is not asked again.
     if !is_silent && let Ok(keeper) = super::client::connect(layout) {
-        return Ok(keeper);
+        return Ok((keeper, false));
     }
     let life = life_lock(layout)?;
     // One that was just ending has removed its directory of sockets.
-    paths::prepare(layout).map_err(LaunchError::Paths)?;
+    if !layout.runtime.is_dir() {
+        paths::prepare(layout).map_err(LaunchError::Paths)?;
+    }
+    first().map_err(|error| LaunchError::File {
+        path: layout.state.clone(),
+        error,
+    })?;
     let socket = layout.keeper_socket();
     let listener = listen(&socket).map_err(|error| LaunchError::File {
         path: socket.clone(),
@@ -157,7 +173,8 @@ pub fn ensure(layout: &Layout, supervision: Supervision) -> Result<Blocking, Lau
         log: layout.log_file(KEEPER),
     };
     let stream = UnixStream::connect(&socket).map_err(|e| broken(e.into()))?;
-    Blocking::greet(stream, layout).map_err(broken)
+    let keeper = Blocking::greet(stream, layout).map_err(broken)?;
+    Ok((keeper, true))
 }
 
 /// Ends a supervisor that does not answer, and what it ran for probes, if proven to be ours: its keeper
@@ -326,21 +343,37 @@ fn handed() -> io::Result<Handed> {
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
     let mut life = File::from(life);
-    life.set_len(0)?;
+    // A file that was cut is flushed to the disk when it is closed, which is at our end.
+    if life.metadata()?.len() > 0 {
+        life.set_len(0)?;
+    }
     life.rewind()?;
     write!(life, "{}", std::process::id())?;
     let listener = UnixListener::from(listener);
     listener.set_nonblocking(true)?;
-    Ok(Handed {
-        listener,
-        _life: life,
-    })
+    Ok(Handed { listener, life })
+}
+
+/// What follows the number of a keeper that left the proof that nothing of its network lives.
+const PROOF: &str = " left nothing";
+
+/// Says, in the last moment of a keeper, that it has proven that nothing of its network lives: behind
+/// its number, which says that it is no word of an earlier keeper.
+pub(super) fn tell_proof(handed: &mut Handed) -> io::Result<()> {
+    handed.life.write_all(PROOF.as_bytes())
+}
+
+/// Whether the keeper that was `pid` ended with the proof that nothing of its network lives. Nobody
+/// has started another one since.
+pub fn has_left_nothing(layout: &Layout, pid: u32) -> bool {
+    fs::read_to_string(life_file(layout)).is_ok_and(|text| text == format!("{pid}{PROOF}"))
 }
 
 /// What a keeper is handed when it starts.
 pub(super) struct Handed {
     pub(super) listener: UnixListener,
-    _life: File,
+    /// Locked for as long as it lives.
+    life: File,
 }
 
 /// The process that holds a network's keeper lock, as it said itself.

@@ -18,7 +18,7 @@ use super::adopt::{Adopted, adopt};
 use super::answer;
 use super::children::{Adoption, Children};
 use super::clients::{self, Client};
-use super::launch::{Handed, Supervision};
+use super::launch::{self, Handed, Supervision};
 use super::note;
 use super::notices;
 use super::protocol::{Event, Hello, Status, VERSION};
@@ -42,6 +42,8 @@ pub(super) struct Keeper {
     pub(super) events: Vec<Event>,
     /// Whether something of the network may live that does not descend from this keeper.
     pub(super) has_heirs: bool,
+    /// Whether nothing of the network lived when it started.
+    is_first: bool,
     /// When adopted processes were last looked at.
     last_look: Instant,
 }
@@ -87,7 +89,8 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         kids,
         supervisor: living,
         has_heirs,
-    } = adopt(&layout, &network);
+        is_first,
+    } = adopt(&layout, &network, supervisor.pid());
     if let Some(living) = living {
         supervisor.take_over(living);
     }
@@ -102,6 +105,7 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         children: Children::default(),
         events: Vec::new(),
         has_heirs,
+        is_first,
         last_look: Instant::now(),
         boot_id: procfs::boot_id(),
         network,
@@ -286,6 +290,21 @@ impl Keeper {
         }
         // Only when it is empty; a file of somebody else's is left where it is.
         drop(fs::remove_dir(&self.layout.runtime));
+        if self.leaves_nothing() {
+            // Who is not told looks for itself.
+            drop(launch::tell_proof(&mut ears.handed));
+        }
+    }
+
+    /// Whether it is proven that no process of the network lives. All of it descends from us, and we
+    /// are the subreaper: whatever lives, however it came about and whatever it cast off, has one of
+    /// our children above it or is one. So where there is no child left, there is nothing.
+    fn leaves_nothing(&self) -> bool {
+        let is_childless = matches!(
+            rustix::process::wait(WaitOptions::NOHANG),
+            Err(rustix::io::Errno::CHILD)
+        );
+        self.is_first && !self.has_heirs && is_childless
     }
 }
 

@@ -45,6 +45,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 pub use network::Transition;
+pub use recovery::leave_plan;
 pub use spawning::ROLE_ENTRY;
 
 use acting::Supervisor;

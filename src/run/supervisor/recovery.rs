@@ -14,7 +14,9 @@ use super::member::Wish;
 use super::network::Network;
 use super::spawning::write_private;
 use crate::lifecycle::{End, State};
+use crate::model::layout::Layout;
 use crate::model::name::InstanceName;
+use crate::plan::Plan;
 use crate::run::ledger::Entry;
 
 /// The record of one instance.
@@ -103,6 +105,16 @@ pub(super) fn records(network: &Network) -> Records {
         (name.clone(), record)
     };
     network.members.iter().map(record).collect()
+}
+
+/// Leaves a plan, and what its programs get of the environment, for the supervisor that starts next.
+pub fn leave_plan(
+    layout: &Layout,
+    base_env: &BTreeMap<String, String>,
+    plan: &Plan,
+) -> io::Result<()> {
+    save(&layout.base_env_file(), base_env)?;
+    save(&layout.plan_file(), plan)
 }
 
 /// Writes a file of the state directory, whole or not at all.

@@ -110,8 +110,7 @@ impl Supervisor {
             return Err((zn1::NOT_BUILT, format!("{} is not built yet", unbuilt.what)));
         }
         // On disk before anything is done, so that a successor follows the same plan.
-        let saved = recovery::save(&self.layout.base_env_file(), &base_env)
-            .and_then(|()| recovery::save(&self.layout.plan_file(), &plan));
+        let saved = recovery::leave_plan(&self.layout, &base_env, &plan);
         saved.map_err(|error| (zn1::UNAVAILABLE, format!("cannot keep the plan: {error}")))?;
         self.base_env = base_env;
         let version = self.network.version;
