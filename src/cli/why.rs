@@ -80,7 +80,7 @@ fn refusals(status: &Status) -> Vec<String> {
             address => address,
         };
         let whose = match (&refused.key, &refused.who) {
-            (Some(key), Some(who)) => format!(" with the key of {who}, {key},"),
+            (Some(key), Some(who)) => format!(" with the key of {who} ({key})"),
             (Some(key), None) => format!(" with the key {key}"),
             (None, _) => String::new(),
         };

@@ -147,6 +147,27 @@ time.sleep(1000)
 }
 
 #[test]
+fn a_link_may_be_called_as_the_gates_own_socket_is() {
+    let asker = r#"
+s = sock(zmq.REQ, "HEALTH", RCVTIMEO=20000)
+s.send(b"well?")
+say("got", s.recv())
+time.sleep(1000)
+"#;
+    let net = Network::up(
+        20,
+        "  echo: {command: [PYTHON, echo.py]}\n  asker: {command: [PYTHON, asker.py]}",
+        "  health: {pattern: request, from: asker, to: echo, gate: true}",
+        &[("echo", &ECHO.replace("ASK", "HEALTH")), ("asker", asker)],
+    );
+    net.says("asker", "got b'well?'");
+    let status = net.status();
+    for node in status["nodes"].as_array().unwrap() {
+        assert_eq!(node["restarts"], 0, "{node}");
+    }
+}
+
+#[test]
 fn a_router_tells_its_clients_apart_by_the_identities_they_chose() {
     let router = r#"
 s = sock(zmq.ROUTER, "ASK")

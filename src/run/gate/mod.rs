@@ -34,13 +34,11 @@ use crate::wire::hub::{
 };
 
 use super::looking::{Looking, Place};
-use super::node::{NodeError, affordable};
+use super::node::{HEALTH, NodeError, affordable};
 use keys::DoorKeys;
 use lookout::Lookout;
 use passage::{Passage, outer_of};
 
-/// The port name of the health socket.
-const HEALTH: &str = "health";
 /// What tasks tell and is not heard yet.
 const NEWS_MAX: usize = 1_024;
 /// How long an endpoint that is in use is waited for: the program that listened there before it had

@@ -5,10 +5,8 @@ use serde_json::Value;
 use super::report::Facts;
 use crate::model::name::InstanceName;
 use crate::plan::Wire;
+use crate::run::node::HEALTH;
 use crate::run::status::{NodeStatus, RefusedStatus};
-
-/// The port name of the health socket.
-const HEALTH: &str = "health";
 
 /// Everybody who was refused, in the order of the instances, last refused first.
 pub(super) fn of(nodes: &[NodeStatus], facts: &Facts) -> Vec<RefusedStatus> {
