@@ -148,6 +148,13 @@ impl Fort {
         fort
     }
 
+    /// The listener's certificate and that of one whom it admits, where it speaks CURVE.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let options = self.guise.iter().filter_map(|it| it.split_once('='));
+        let keys = options.filter(|(name, _)| *name != "kind");
+        keys.map(|(_, file)| file.to_owned()).collect()
+    }
+
     /// What `status` says of whom is attacked.
     pub(crate) fn node(&self) -> Value {
         let mut status = self.world.ok(&["status", "-o", "json"]).json();
