@@ -12,7 +12,7 @@ use crate::model::socket::SocketType;
 
 use super::dial::{self, DialError, Dialler};
 use super::hub::{HubEvent, Limit, Security, SendError};
-use super::tests::{LONG, address, echo, free, hub, is_closed, next, raw, text};
+use super::tests::{LONG, address, echo, free, handshake, hub, is_closed, next, raw, text};
 
 #[tokio::test]
 async fn half_open_connections_are_bounded_in_time_and_number() {
@@ -43,6 +43,70 @@ async fn half_open_connections_are_bounded_in_time_and_number() {
         dial::request(&endpoint, text("x"), LONG).await,
         Ok(text("x"))
     );
+    server.abort();
+}
+
+#[tokio::test]
+async fn who_waits_for_our_greeting_gets_it_and_who_is_silent_costs_no_session() {
+    let endpoint = free();
+    let mut hub = hub(&endpoint, WireLimits::default());
+    let mut silent = TcpStream::connect(address(&endpoint)).await.unwrap();
+    let mut shown = [0; 64];
+    let read = timeout(LONG, silent.read_exact(&mut shown)).await;
+    read.expect("in time").expect("the whole greeting");
+    assert_eq!(
+        (shown[0], shown[9], &shown[12..16]),
+        (0xff, 0x7f, &b"NULL"[..])
+    );
+    assert_eq!((hub.pending(), hub.connections().len()), (1, 0));
+    // It is served like any other once it speaks, byte by byte.
+    for byte in handshake("DEALER", "slow") {
+        silent.write_all(&[byte]).await.unwrap();
+    }
+    silent.write_all(b"\0\x02hi").await.unwrap();
+    assert!(matches!(next(&mut hub).await, HubEvent::Opened { .. }));
+    assert!(matches!(next(&mut hub).await, HubEvent::Message { .. }));
+    assert_eq!((hub.pending(), hub.connections().len()), (0, 1));
+    // READY comes after the greeting, which is not shown again.
+    let mut ready = [0; 8];
+    silent.read_exact(&mut ready).await.unwrap();
+    assert_eq!((ready[0], &ready[2..]), (4, &b"\x05READY"[..]));
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_it_is_anybody_is_no_event_and_its_port_is_free_with_the_hub() {
+    let endpoint = free();
+    let mut hub = hub(&endpoint, WireLimits::default());
+    let whole = handshake("DEALER", "");
+    for cut in [0, 1, 20, 64, whole.len() - 1, whole.len()] {
+        let mut stream = TcpStream::connect(address(&endpoint)).await.unwrap();
+        stream.write_all(&whole[..cut]).await.unwrap();
+    }
+    let _stays = raw(&endpoint, "stays").await;
+    let deadline = Instant::now() + LONG;
+    while hub.connections().iter().all(|it| it.identity != "stays") || hub.pending() > 0 {
+        assert!(Instant::now() < deadline, "{} pending", hub.pending());
+        drop(timeout(Duration::from_millis(20), hub.next()).await);
+    }
+    assert_eq!(hub.counters().accepted, 7);
+    assert_eq!(hub.counters().rejected.total(), 0);
+    drop(hub);
+    super::tests::hub(&endpoint, WireLimits::default());
+}
+
+#[tokio::test]
+async fn a_name_is_not_waited_for_long_where_its_holder_answers() {
+    let endpoint = free();
+    let limits = WireLimits {
+        handshake_ms: 60_000,
+        ..WireLimits::default()
+    };
+    let server = echo(hub(&endpoint, limits));
+    let _first = raw(&endpoint, "twin").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut second = raw(&endpoint, "twin").await;
+    let told = rest(&mut second).await;
+    assert!(contains(&told, Limit::Identity.words()), "{told:?}");
     server.abort();
 }
 

@@ -78,6 +78,12 @@ pub(super) async fn raw(endpoint: &Endpoint, identity: &str) -> TcpStream {
 /// The same with a socket type.
 pub(super) async fn raw_as(endpoint: &Endpoint, ty: &str, identity: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address(endpoint)).await.unwrap();
+    stream.write_all(&handshake(ty, identity)).await.unwrap();
+    stream
+}
+
+/// All that a peer says in its handshake.
+pub(super) fn handshake(ty: &str, identity: &str) -> Vec<u8> {
     let mut ready = b"\x05READY".to_vec();
     for (name, value) in [("Socket-Type", ty), ("Identity", identity)] {
         ready.push(name.len() as u8);
@@ -88,8 +94,7 @@ pub(super) async fn raw_as(endpoint: &Endpoint, ty: &str, identity: &str) -> Tcp
     let mut bytes = greeting();
     bytes.extend_from_slice(&[4, ready.len() as u8]);
     bytes.extend_from_slice(&ready);
-    stream.write_all(&bytes).await.unwrap();
-    stream
+    bytes
 }
 
 /// Whether the other end closes within the test's patience.

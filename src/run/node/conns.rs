@@ -147,9 +147,8 @@ fn lift(hub: &mut Hub, given: Value) -> Result<Value, Refused> {
 /// What `status` says of a hub's connections, limits, refusals and bans.
 pub fn facts(hub: &Hub, limits: &WireLimits) -> Map<String, Value> {
     let mut open = hub.connections();
-    let all = open.len();
     open.retain(|facts| facts.handshake_done);
-    let counts = json!({ "open": open.len(), "pending": all - open.len() });
+    let counts = json!({ "open": open.len(), "pending": hub.pending() });
     open.truncate(TOLD_MAX);
     let mut facts = Map::new();
     let mut tell = |key: &str, value: Value| facts.insert(key.to_owned(), value);

@@ -3,8 +3,9 @@
 //! An identity is held by one connection of a port at a time. Answers go by the hub's own numbers,
 //! so a second claimant could take nothing from the first; it is refused all the same, since
 //! whoever reads `status`, a log or a ban by identity must be able to take the name for the peer.
-//! It is refused when its handshake has lasted as long as it may, and gets the name if its holder
-//! ends before: a peer that comes back after its machine was lost is its own successor.
+//! It is refused after two seconds where the holder's machine answers, else when its handshake has
+//! lasted as long as it may, and gets the name if its holder ends before: a peer that comes back
+//! after its machine was lost is its own successor.
 
 use std::sync::Arc;
 
@@ -13,135 +14,65 @@ use bytes::Bytes;
 use super::ban::Who;
 use super::peer::fanning::Part;
 use super::peer::{self, Wiring};
-use super::refusal::Refused;
 use super::stream::Stream;
 use super::{
-    Arrival, Claim, CloseReason, ConnId, Entry, Guard, Hub, HubEvent, Limit, Origin, Peer,
-    Security, Session, SessionConfig, Side,
+    Arrival, Claim, Claimant, CloseReason, ConnId, Entry, Guard, Hub, HubEvent, Limit, Origin,
+    Peer, Security, Session,
 };
 
-/// How many make room where descriptors are short: accepting rests each time it is.
-const ROOM: usize = 32;
-
 impl Hub {
-    /// Looks at whoever came to a door, or at what came of a dial.
+    /// Looks at whoever came through the door, or at what came of a dial.
     pub(super) fn meet(&mut self, arrival: Arrival) -> Option<HubEvent> {
         match arrival {
-            Arrival::Accepted {
-                port,
-                stream,
-                address,
-            } => {
-                self.accept(port, stream, address);
-                None
-            }
-            Arrival::NoRoom => {
-                self.make_any_room();
-                None
-            }
+            Arrival::Claims(claimant) => self.welcome(*claimant),
             Arrival::Unmet(unmet) => {
-                self.unmet(unmet);
+                self.unmet(&unmet);
                 None
             }
             Arrival::Dialled(dial, result) => self.dialled(dial, result),
         }
     }
 
-    fn accept(&mut self, port: usize, stream: Stream, address: String) {
-        self.accepted += 1;
-        let who = Who {
-            address: stream.ip(),
-            key: None,
-            identity: &[],
+    /// Takes up who says who it is, and judges it.
+    fn welcome(&mut self, claimant: Claimant) -> Option<HubEvent> {
+        let port = &self.ports[claimant.port];
+        let Ok(stream) = claimant.stream.into_stream() else {
+            // Out of kernel memory: as good as a peer that is gone.
+            port.room.leave();
+            return None;
         };
-        let is_banned = self.bans.meets(&who);
-        if !is_banned {
-            self.make_room(port);
-        }
-        let refused = if is_banned {
-            Some(Limit::Banned)
-        } else if self.ports[port].count >= self.ports[port].limits.connections_max {
-            Some(Limit::Connections)
-        } else {
-            None
-        };
-        if let Some(limit) = refused {
-            return self.refusals.add(&Refused {
-                port: &self.ports[port].name,
-                address: who.address,
-                key: None,
-                who: None,
-                limit,
-                detail: None,
-            });
-        }
-        let own = &self.ports[port];
-        let (socket_type, announce) = match &own.shown {
-            None => (own.socket_type, self.announce.clone()),
-            Some(shown) => (shown.face.socket_type, shown.face.identity.clone()),
-        };
-        let config = SessionConfig {
-            socket_type,
-            announce,
-            limits: own.limits.clone(),
-            side: Side::Listening(own.security.clone()),
-            is_near: stream.is_near(),
-        };
-        let (name, origin) = (own.name.clone(), Origin::Port(port));
-        let conn = self.adopt(name, origin, config, (stream, address));
-        let own = &mut self.ports[port];
-        own.count += 1;
-        own.pending.push_back(conn);
-        own.pending_count += 1;
-    }
-
-    /// Takes up a connected stream.
-    pub(super) fn adopt(
-        &mut self,
-        port: Arc<str>,
-        origin: Origin,
-        config: SessionConfig,
-        (stream, address): (Stream, String),
-    ) -> ConnId {
-        let part = match origin {
-            Origin::Port(port) => self.ports[port].part.clone(),
-            Origin::Dial(dial) => self.dials.get(&dial).and_then(|it| it.part.clone()),
-            Origin::Met => None,
-        };
-        let forwards = match origin {
-            Origin::Port(port) => self.ports[port].shown.is_some(),
-            Origin::Dial(dial) => self.dials.get(&dial).is_some_and(|it| it.forwards),
-            Origin::Met => true,
-        };
-        let guard = match &config.side {
-            Side::Listening(Security::Curve(guard)) => Some(guard.clone()),
-            Side::Listening(Security::Open) | Side::Dialling(_) => None,
-        };
-        let session = Session::new(config);
-        self.enter(
-            port,
-            (origin, guard),
-            (session, forwards, part),
-            (stream, address),
-        )
+        let address = claimant.address.map(|it| it.to_string());
+        let conn = self.enter(
+            (claimant.conn, port.name.clone()),
+            Origin::Port(claimant.port),
+            (claimant.session, port.room.is_shown(), port.part.clone()),
+            (stream, address.unwrap_or_default()),
+        );
+        self.hear(conn)
     }
 
     /// Begins the task of a connection.
     pub(super) fn enter(
         &mut self,
-        port: Arc<str>,
-        (origin, guard): (Origin, Option<Arc<Guard>>),
+        (conn, port): (ConnId, Arc<str>),
+        origin: Origin,
         (session, forwards, part): (Session, bool, Option<Part>),
         (stream, address): (Stream, String),
     ) -> ConnId {
-        self.last += 1;
-        let conn = ConnId(self.last);
+        let guard = match origin {
+            Origin::Port(port) => match &self.ports[port].security {
+                Security::Curve(guard) => Some(guard.clone()),
+                Security::Open => None,
+            },
+            Origin::Dial(_) | Origin::Met => None,
+        };
+        let ends = stream.ends();
         let wiring = Wiring {
             conn,
             address,
-            local: stream.local(),
-            ip: stream.ip(),
-            ends: stream.ends(),
+            local: ends.map(|(own, _)| own.to_string()).unwrap_or_default(),
+            ip: ends.map(|(_, peer)| peer.ip().to_canonical()),
+            ends,
             tell: self.tell.clone(),
             unfinished: self.unfinished.clone(),
             forwards,
@@ -163,31 +94,31 @@ impl Hub {
         conn
     }
 
-    /// Closes the oldest connection without a handshake where a port has too many of them, or too
-    /// many of all kinds.
-    fn make_room(&mut self, port: usize) {
-        let own = &mut self.ports[port];
-        if own.pending.len() > own.pending_count {
-            let connections = &self.connections;
-            own.pending
-                .retain(|conn| connections.get(conn).is_some_and(|it| !it.is_open));
+    /// Has a peer wait until the name it claims is free. Of too many the oldest makes room.
+    fn wait_for_name(&mut self, conn: ConnId, claim: &Claim) {
+        let entry = self.connections.get(&conn);
+        let Some((entry, port)) = entry.and_then(|it| Some((it, it.listener()?))) else {
+            return;
+        };
+        let name = (entry.port.clone(), claim.identity.clone());
+        if let Some(holder) = self
+            .identities
+            .get(&name)
+            .and_then(|it| self.connections.get(it))
+        {
+            entry.peer.wait_for_name(&holder.peer);
         }
-        while self.ports[port].is_crowded() {
-            let Some(oldest) = self.ports[port].pending.pop_front() else {
-                break;
-            };
-            self.end(oldest, CloseReason::Limit(Limit::Pending));
-        }
-    }
-
-    /// No descriptor is left for whoever knocks: the oldest connections without a handshake, on
-    /// whatever port, make room.
-    fn make_any_room(&mut self) {
-        let is_waiting = |entry: &Entry| !entry.is_open && entry.listener().is_some();
-        let waiting = self.connections.iter().filter(|(_, it)| is_waiting(it));
-        let mut waiting: Vec<ConnId> = waiting.map(|(conn, _)| *conn).collect();
-        waiting.sort_unstable();
-        for oldest in waiting.into_iter().take(ROOM) {
+        let connections = &self.connections;
+        let is_of_port = |(conn, _): &&(ConnId, Claim)| {
+            connections.get(conn).and_then(Entry::listener) == Some(port)
+        };
+        let mut waiting = self.waiting.iter().filter(is_of_port);
+        let oldest = waiting.next().map(|(conn, _)| *conn);
+        let others = waiting.count() + usize::from(oldest.is_some());
+        self.waiting.push_back((conn, claim.clone()));
+        if others >= self.ports[port].limits.pending_max
+            && let Some(oldest) = oldest
+        {
             self.end(oldest, CloseReason::Limit(Limit::Pending));
         }
     }
@@ -198,8 +129,7 @@ impl Hub {
         let entry = self.connections.get_mut(&conn)?;
         match refused {
             Some(Objection::Held) => {
-                entry.peer.wait_for_name();
-                self.waiting.push_back((conn, claim.clone()));
+                self.wait_for_name(conn, claim);
                 return None;
             }
             Some(Objection::Not(limit)) => {
@@ -219,8 +149,7 @@ impl Hub {
             entry.peer.take_part(conn);
         }
         let dial = match origin {
-            Origin::Port(listener) => {
-                self.ports[listener].pending_count -= 1;
+            Origin::Port(_) => {
                 entry.identity = claim.identity.clone();
                 if !claim.identity.is_empty() {
                     let name = (port.clone(), claim.identity.clone());
@@ -262,7 +191,7 @@ impl Hub {
             key: claim.key.as_ref(),
             identity: &claim.identity,
         };
-        if self.bans.meets(&who) {
+        if self.lobby.bans().meets(&who) {
             return Some(Objection::Not(Limit::Banned));
         }
         if claim.identity.is_empty() {
@@ -279,25 +208,13 @@ impl Hub {
 
     /// Counts the end of a connection that we did not dial, where it broke a limit, and remembers whose
     /// it was.
-    pub(super) fn note(&mut self, entry: &Entry, reason: &CloseReason) {
+    pub(super) fn note(&self, entry: &Entry, reason: &CloseReason) {
         // Whom we dialled is not refused.
-        let (Some(limit), None) = (limit_of(reason), entry.dial()) else {
-            return;
-        };
-        let (key, detail) = match reason {
-            CloseReason::Key { key, refusal } => (Some(*key), Some(refusal.to_string())),
-            CloseReason::Limit(_) | CloseReason::HandshakeTimeout => (entry.peer.key(), None),
-            other => (entry.peer.key(), Some(other.to_string())),
-        };
-        let who = entry.guard.as_ref().zip(key.as_ref());
-        self.refusals.add(&Refused {
-            port: &entry.port,
-            address: entry.peer.ip(),
-            key,
-            who: who.and_then(|(guard, key)| guard.owner(key)),
-            limit,
-            detail,
-        });
+        if entry.dial().is_none() {
+            let who = (entry.peer.ip(), entry.peer.key());
+            let mut refusals = self.lobby.refusals();
+            refusals.note(&entry.port, who, entry.guard.as_ref(), reason);
+        }
     }
 }
 
@@ -321,22 +238,4 @@ fn is_of_another(claim: &Claim, guard: &Arc<Guard>) -> bool {
     let admission = guard.admission();
     let mut names = admission.allowed.values();
     !is_own && names.any(|other| other.as_bytes() == name)
-}
-
-/// Which limit a connection ended by, if it was refused.
-fn limit_of(reason: &CloseReason) -> Option<Limit> {
-    match reason {
-        CloseReason::Peer
-        | CloseReason::OtherEnd
-        | CloseReason::Io(_)
-        | CloseReason::Kicked
-        | CloseReason::KeyRefused
-        | CloseReason::Vanished => None,
-        CloseReason::HandshakeTimeout => Some(Limit::Handshake),
-        CloseReason::Mechanism { .. } | CloseReason::WrongServerKey | CloseReason::Key { .. } => {
-            Some(Limit::Key)
-        }
-        CloseReason::NotZmtp | CloseReason::Protocol(_) => Some(Limit::Protocol),
-        CloseReason::Limit(limit) => Some(*limit),
-    }
 }

@@ -113,6 +113,15 @@ impl Bans {
             .any(|(ban, until)| *until > now && ban.meets(who))
     }
 
+    /// Whether every peer of this address is banned, whoever it is.
+    pub(super) fn meets_address(&self, address: Option<IpAddr>) -> bool {
+        self.meets(&Who {
+            address,
+            key: None,
+            identity: &[],
+        })
+    }
+
     pub(super) fn list(&self) -> Vec<BanFacts> {
         let now = Instant::now();
         self.0

@@ -9,25 +9,22 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use mio::{Interest, Registry, Token};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType as OsSocket};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
-use super::Arrival;
-use super::stream::{self, Stream};
+use super::stream::{self, Fresh, Stream};
 
 /// Connections the kernel holds until we accept them.
 const BACKLOG: i32 = 1_024;
 /// How long accepting rests after an error such as too many open files.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(50);
-
 /// How long nothing more is said of that after it was.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
 
@@ -66,7 +63,53 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// A listener of either kind.
+/// A listener of either kind, of no runtime.
+pub(super) enum Listening {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+impl Listening {
+    /// The next connection, and the address of its peer; none on ipc.
+    pub(super) fn accept(&self) -> io::Result<(Fresh, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((Fresh::Tcp(stream), Some(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                Ok((Fresh::Unix(stream), None))
+            }
+        }
+    }
+
+    /// Hears of newcomers, each time that there are some.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Self::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// Hears of nobody any more; they wait in the kernel's backlog.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => registry.deregister(listener),
+            Self::Unix(listener) => registry.deregister(listener),
+        }
+    }
+
+    /// The same for the runtime of whoever calls.
+    pub(super) fn into_listener(self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener.into())?),
+            Self::Unix(listener) => Listener::Unix(UnixListener::from_std(listener.into())?),
+        })
+    }
+}
+
+/// A listener of either kind, of a runtime.
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
@@ -78,7 +121,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                stream::tune(&stream);
                 Ok((Stream::Tcp(stream), address.to_string()))
             }
             Self::Unix(listener) => {
@@ -111,7 +153,7 @@ impl Drop for Bound {
 }
 
 /// Binds an endpoint.
-pub(super) fn bind(endpoint: &Endpoint) -> Result<(Bound, Listener), ListenError> {
+pub(super) fn bind(endpoint: &Endpoint) -> Result<(Bound, Listening), ListenError> {
     match endpoint {
         Endpoint::Tcp { host, port } => {
             bind_tcp(host, *port).map_err(|error| named(endpoint, error))
@@ -131,7 +173,7 @@ fn named(endpoint: &Endpoint, error: io::Error) -> ListenError {
     }
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<(Bound, Listener)> {
+fn bind_tcp(host: &str, port: u16) -> io::Result<(Bound, Listening)> {
     // Host names are for dialling: what a name resolves to here is a surprise waiting to happen.
     let ip: IpAddr = match host {
         "localhost" => Ipv4Addr::LOCALHOST.into(),
@@ -140,12 +182,14 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<(Bound, Listener)> {
             .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?,
     };
     let listener = std::net::TcpListener::bind(SocketAddr::new(ip, port))?;
+    stream::tune(&listener);
     rustix::net::listen(&listener, BACKLOG)?;
     listener.set_nonblocking(true)?;
-    Ok((Bound(None), Listener::Tcp(TcpListener::from_std(listener)?)))
+    let listener = mio::net::TcpListener::from_std(listener);
+    Ok((Bound(None), Listening::Tcp(listener)))
 }
 
-fn bind_ipc(endpoint: &Endpoint, path: &Path) -> Result<(Bound, Listener), ListenError> {
+fn bind_ipc(endpoint: &Endpoint, path: &Path) -> Result<(Bound, Listening), ListenError> {
     if path.as_os_str().len() > IPC_PATH_BYTES_MAX {
         return Err(ListenError::BadAddress(endpoint.clone()));
     }
@@ -159,9 +203,8 @@ fn bind_ipc(endpoint: &Endpoint, path: &Path) -> Result<(Bound, Listener), Liste
     .map_err(|errno| named(endpoint, errno.into()))?;
     let file = fs::symlink_metadata(path).map_err(|error| named(endpoint, error))?;
     let bound = Bound(Some((path.to_owned(), file.ino())));
-    let listener = UnixListener::from_std(listener)
-        .map_err(|error| ListenError::Io(endpoint.clone(), error))?;
-    Ok((bound, Listener::Unix(listener)))
+    let listener = mio::net::UnixListener::from_std(listener);
+    Ok((bound, Listening::Unix(listener)))
 }
 
 /// Binds a socket file that nobody but its owner can ever open.
@@ -208,45 +251,31 @@ fn remove_stale(endpoint: &Endpoint, path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Accepts until it is aborted or the hub is gone; where there is a latch, only while that is open.
-pub(super) async fn accept(
-    listener: Listener,
-    port: usize,
-    arrive: mpsc::Sender<Arrival>,
-    mut latch: Option<watch::Receiver<bool>>,
-) {
-    let mut said = None;
-    loop {
-        if let Some(latch) = &mut latch
-            && latch.wait_for(|is_open| *is_open).await.is_err()
-        {
-            return;
-        }
-        let arrival = match listener.accept().await {
-            Ok((stream, address)) => Arrival::Accepted {
-                port,
-                stream,
-                address,
-            },
-            Err(error) => {
-                say(&mut said, &error);
-                tokio::time::sleep(ACCEPT_REST).await;
-                match Errno::from_io_error(&error) {
-                    Some(Errno::MFILE | Errno::NFILE) => Arrival::NoRoom,
-                    _ => continue,
-                }
-            }
-        };
-        if arrive.send(arrival).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Says that accepting failed, unless that was said a moment ago.
 pub(super) fn say(said: &mut Option<Instant>, error: &io::Error) {
     if said.is_none_or(|said| said.elapsed() > SAID_AGAIN) {
         *said = Some(Instant::now());
         tracing::warn!(%error, "cannot accept; trying again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_tuned_as_its_listener_is() {
+        let endpoint = Endpoint::tcp("127.0.0.1", 0);
+        let (_bound, listening) = bind(&endpoint).unwrap();
+        let Listening::Tcp(listener) = &listening else {
+            panic!("it is tcp");
+        };
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(sockopt::tcp_nodelay(&accepted).unwrap());
+        assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), 2);
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::ban::Who;
 use super::{
-    Ban, BanFacts, CloseReason, ConnId, ConnectionFacts, Hub, HubCounters, Limit, Refusal,
+    Ban, BanFacts, CloseReason, ConnId, ConnectionFacts, Entry, Hub, HubCounters, Limit, Refusal,
     SendError,
 };
 
@@ -45,7 +45,7 @@ impl Hub {
     /// Ends the connections that a ban meets, and lets no such peer in as long as it lasts. Gives
     /// how many there were.
     pub fn ban(&mut self, ban: Ban, lasts: Duration) -> Result<usize, TooManyBans> {
-        if !self.bans.add(ban.clone(), lasts) {
+        if !self.lobby.bans().add(ban.clone(), lasts) {
             return Err(TooManyBans);
         }
         let met = self.connections.iter().filter(|(_, entry)| {
@@ -66,12 +66,12 @@ impl Hub {
 
     /// The bans in force.
     pub fn bans(&self) -> Vec<BanFacts> {
-        self.bans.list()
+        self.lobby.bans().list()
     }
 
     /// Ends a ban. False where there is none.
     pub fn lift(&mut self, ban: &Ban) -> bool {
-        self.bans.lift(ban)
+        self.lobby.bans().lift(ban)
     }
 
     /// Closes the connections whose key their guard does not admit any more. Call it when a guard
@@ -95,16 +95,22 @@ impl Hub {
         facts
     }
 
+    /// How many are in their handshake, or wait for a name.
+    pub fn pending(&self) -> usize {
+        let is_pending = |entry: &&Entry| !entry.is_open;
+        self.lobby.pending() + self.connections.values().filter(is_pending).count()
+    }
+
     /// What belongs to no living connection.
     pub fn counters(&self) -> HubCounters {
         HubCounters {
-            accepted: self.accepted,
-            rejected: self.refusals.rejected(),
+            accepted: self.lobby.accepted(),
+            rejected: self.lobby.refusals().rejected(),
         }
     }
 
     /// Who was refused and why, last refused first.
     pub fn refusals(&self) -> Vec<Refusal> {
-        self.refusals.list()
+        self.lobby.refusals().list()
     }
 }

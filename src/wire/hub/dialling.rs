@@ -25,7 +25,7 @@ use super::fan::Fan;
 use super::hold::Face;
 use super::opening::Side;
 use super::peer::fanning::Part;
-use super::session::SessionConfig;
+use super::session::{Session, SessionConfig};
 use super::stream::{self, Stream};
 use super::{Arrival, Hub, Origin};
 
@@ -72,9 +72,9 @@ pub(super) struct Dial {
     spare: VecDeque<Arc<CurveClient>>,
     is_kept: bool,
     /// Its connections are ends of wires.
-    pub(super) forwards: bool,
+    forwards: bool,
     /// What its connections are in a fan-out.
-    pub(super) part: Option<Part>,
+    part: Option<Part>,
     backoff: Duration,
     attempt: AbortHandle,
     conn: Option<ConnId>,
@@ -213,17 +213,19 @@ impl Hub {
         let dial = self.dials.get_mut(&id)?;
         match result {
             Ok((stream, address)) => {
-                let config = SessionConfig {
+                let session = Session::new(SessionConfig {
                     socket_type: dial.socket_type,
                     announce: dial.identity.clone(),
                     limits: self.limits.clone(),
                     side: Side::Dialling(dial.security.clone()),
                     is_near: stream.is_near(),
-                };
-                let name = dial.name.clone();
-                let conn = self.adopt(name, Origin::Dial(id), config, (stream, address));
-                let dial = self.dials.get_mut(&id).expect("found ten lines above");
+                });
+                let conn = self.lobby.number();
                 dial.conn = Some(conn);
+                let name = dial.name.clone();
+                let whole = (session, dial.forwards, dial.part.clone());
+                let origin = Origin::Dial(id);
+                self.enter((conn, name), origin, whole, (stream, address));
                 None
             }
             Err(reason) => self.failed(id, reason),

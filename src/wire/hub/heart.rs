@@ -89,6 +89,12 @@ impl Heart {
         u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Whether the peer's machine has not acknowledged all that it was sent and asked.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let info = self.ends.and_then(|(own, peer)| tcp_info::ask(own, peer));
+        info.is_some_and(|info| !info.is_settled() || info.probes > 0)
+    }
+
     /// What its silence asks for now, of a peer that is admitted and speaks ZMTP 3.`minor`.
     pub(super) fn beat(&self, minor: u8, is_behind: bool) -> Result<Next, CloseReason> {
         let Some((local, remote)) = self.ends else {

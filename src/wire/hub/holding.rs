@@ -13,7 +13,6 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
-use crate::model::socket::SocketType;
 
 use super::ban::Who;
 use super::bind::{self, ACCEPT_REST, Listener};
@@ -42,6 +41,8 @@ impl Hub {
         tell: mpsc::Sender<(usize, Held)>,
     ) -> Result<(), ListenError> {
         let (bound, listener) = bind::bind(endpoint)?;
+        let listener = listener.into_listener();
+        let listener = listener.map_err(|error| ListenError::Io(endpoint.clone(), error))?;
         let holding = Holding {
             port: self.ports.len(),
             number,
@@ -52,23 +53,28 @@ impl Hub {
             arrive: self.arrive.clone(),
         };
         let accepting = self.tasks.spawn(holding.run(listener));
-        let named = (name, self.limits.clone());
         // It shows nobody: who adopts what it met says whom.
-        let about = (SocketType::Pair, Security::Open);
-        self.ports
-            .push(Port::new(named, about, (bound, accepting), None));
+        self.ports.push(Port {
+            name: name.into(),
+            limits: self.limits.clone(),
+            security: Security::Open,
+            bound,
+            accepting: Some(accepting),
+            room: Arc::default(),
+            part: None,
+        });
         Ok(())
     }
 
     /// Counts somebody who came to a port and was not met.
-    pub(super) fn unmet(&mut self, unmet: Unmet) {
-        self.refusals.add(&Refused {
+    pub(super) fn unmet(&self, unmet: &Unmet) {
+        self.lobby.refusals().add(&Refused {
             port: &self.ports[unmet.port].name,
             address: unmet.ip,
             key: None,
             who: None,
             limit: unmet.limit,
-            detail: unmet.detail,
+            detail: unmet.detail.clone(),
         });
     }
 
@@ -79,7 +85,7 @@ impl Hub {
             key: None,
             identity: &held.face().identity,
         };
-        let is_banned = self.bans.meets(&who);
+        let is_banned = self.lobby.bans().meets(&who);
         if is_banned {
             self.refuse_held(name, held, Limit::Banned, None);
         }
@@ -88,7 +94,7 @@ impl Hub {
 
     /// Counts one that was met and is of no use to whoever owns the port of this name.
     pub fn refuse_held(&mut self, name: &str, held: &Held, limit: Limit, detail: Option<String>) {
-        self.refusals.add(&Refused {
+        self.lobby.refusals().add(&Refused {
             port: name,
             address: held.stream.ip(),
             key: None,

@@ -1,6 +1,7 @@
 //! The listening side: any number of ports, one owner of all their connections.
 //!
-//! The hub runs on a tokio current-thread runtime. Each connection is a task that reads, parses and
+//! The hub runs on a tokio current-thread runtime. Who knocks is heard by the [`door`], a thread of
+//! its own, until it says who it is. From then on each connection is a task that reads, parses and
 //! writes on; [`Hub::next`] hands out what happened, [`Hub::send`] writes through to the socket and
 //! queues only what the kernel does not take. One stalled peer fills its own bounded queue and
 //! nobody else's; one that sends much fills its own inbox and waits for its turn. Routing ids are the
@@ -14,6 +15,7 @@ mod ban;
 mod bind;
 mod control;
 mod dialling;
+mod door;
 mod event;
 mod facts;
 mod fan;
@@ -56,13 +58,13 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 use crate::wire::dial::DialError;
 
-use ban::Bans;
 pub use ban::{Ban, BanFacts};
 use bind::Bound;
 pub use bind::ListenError;
 pub use control::TooManyBans;
 use dialling::Dial;
 pub use dialling::{DialId, Dialling};
+use door::{Claimant, Door, Ear, Lobby, Order, Room};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
 pub use fan::{Fan, FanConfig, FanFacts, Published, READY_PREFIX, SubscriberFacts, TopicFacts};
@@ -75,29 +77,20 @@ pub use opening::Side;
 use pace::Pace;
 use peer::fanning::Part;
 use peer::{News, Peer};
-use refusal::Refusals;
 pub use refusal::{Limit, Refusal, Rejections};
 pub use relay::PairError;
-use relay::Shown;
 pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
 pub use tap::{Ring, Seen, Tap};
 use unfinished::Unfinished;
 
-/// Connections that the kernel accepted and the owner has not looked at; with more, accepting waits.
+/// Connections that were made and the owner has not looked at; with more, the door waits.
 const ARRIVALS_MAX: usize = 64;
 
 /// What the tasks that make connections tell the owner.
 enum Arrival {
-    /// Somebody connected to a port, by its index.
-    Accepted {
-        port: usize,
-        stream: Stream,
-        /// `ADDRESS:PORT`; empty on ipc.
-        address: String,
-    },
-    /// Somebody would have, and no descriptor was left.
-    NoRoom,
+    /// Somebody came to a port and says who it is.
+    Claims(Box<Claimant>),
     /// Somebody came to a port whose connections are met only, and was not.
     Unmet(Unmet),
     /// What an attempt to dial came to.
@@ -118,48 +111,14 @@ enum Origin {
 struct Port {
     name: Arc<str>,
     limits: Arc<WireLimits>,
-    socket_type: SocketType,
     security: Security,
     bound: Bound,
-    accepting: AbortHandle,
-    /// Whom its connections are shown, where a gate stands behind it.
-    shown: Option<Shown>,
+    /// Who accepts, where that is not the door.
+    accepting: Option<AbortHandle>,
+    /// How many came in by it, and whom it shows.
+    room: Arc<Room>,
     /// What its connections are in a fan-out, where they are a part of one.
     part: Option<Part>,
-    /// Its connections.
-    count: usize,
-    /// Those before the end of their handshake, oldest first; may name ones that are gone.
-    pending: VecDeque<ConnId>,
-    pending_count: usize,
-}
-
-impl Port {
-    fn new(
-        (name, limits): (&str, Arc<WireLimits>),
-        (socket_type, security): (SocketType, Security),
-        (bound, accepting): (Bound, AbortHandle),
-        shown: Option<Shown>,
-    ) -> Self {
-        Self {
-            name: name.into(),
-            limits,
-            socket_type,
-            security,
-            bound,
-            accepting,
-            shown,
-            part: None,
-            count: 0,
-            pending: VecDeque::new(),
-            pending_count: 0,
-        }
-    }
-
-    /// Whether a connection before the end of its handshake has to make room for one more.
-    fn is_crowded(&self) -> bool {
-        self.pending_count >= self.limits.pending_max
-            || self.pending_count > 0 && self.count >= self.limits.connections_max
-    }
 }
 
 struct Entry {
@@ -207,14 +166,14 @@ pub struct Hub {
     waiting: VecDeque<(ConnId, Claim)>,
     /// Whose identity has become free.
     named: VecDeque<(ConnId, Claim)>,
-    last: u64,
-    accepted: u64,
-    refusals: Refusals,
-    bans: Bans,
+    lobby: Arc<Lobby>,
     /// Ends that the hub itself decided, not handed out yet: at most one a connection.
     ended: VecDeque<HubEvent>,
     arrive: mpsc::Sender<Arrival>,
     arrivals: mpsc::Receiver<Arrival>,
+    /// Who accepts, from the first port on. After `arrivals`, since it ends only when nobody takes
+    /// what it hands over.
+    door: Option<Door>,
     /// Connections with news: each at most once, here and in `turns` together.
     tell: mpsc::UnboundedSender<ConnId>,
     told: mpsc::UnboundedReceiver<ConnId>,
@@ -240,13 +199,11 @@ impl Hub {
             identities: HashMap::new(),
             waiting: VecDeque::new(),
             named: VecDeque::new(),
-            last: 0,
-            accepted: 0,
-            refusals: Refusals::default(),
-            bans: Bans::default(),
+            lobby: Arc::default(),
             ended: VecDeque::new(),
             arrive,
             arrivals,
+            door: None,
             tell,
             told,
             turns: VecDeque::new(),
@@ -270,18 +227,48 @@ impl Hub {
         socket_type: SocketType,
         security: Security,
     ) -> Result<(), ListenError> {
+        let about = (socket_type, security);
+        self.listen_as((name, endpoint), about, Room::default())
+    }
+
+    /// Binds an endpoint and has the door accept there.
+    fn listen_as(
+        &mut self,
+        (name, endpoint): (&str, &Endpoint),
+        (socket_type, security): (SocketType, Security),
+        room: Room,
+    ) -> Result<(), ListenError> {
         let (bound, listener) = bind::bind(endpoint)?;
-        let port = self.ports.len();
-        let accepting = self
-            .tasks
-            .spawn(bind::accept(listener, port, self.arrive.clone(), None));
-        self.ports.push(Port::new(
-            (name, self.limits.clone()),
-            (socket_type, security),
-            (bound, accepting),
-            None,
-        ));
+        let failed = |error| ListenError::Io(endpoint.clone(), error);
+        let (name, room): (Arc<str>, _) = (name.into(), Arc::new(room));
+        let ear = Ear::new(
+            (self.ports.len(), name.clone()),
+            listener,
+            (socket_type, self.announce.clone()),
+            (self.limits.clone(), security.clone()),
+            room.clone(),
+        );
+        if self.door.is_none() {
+            let door = Door::open(self.lobby.clone(), self.arrive.clone());
+            self.door = Some(door.map_err(failed)?);
+        }
+        self.order(Order::Open(Box::new(ear)));
+        self.ports.push(Port {
+            name,
+            limits: self.limits.clone(),
+            security,
+            bound,
+            accepting: None,
+            room,
+            part: None,
+        });
         Ok(())
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(door) = &self.door {
+            door.order(order);
+        }
     }
 
     /// The next event. Cancel safe: nothing is lost when the future is dropped.
@@ -388,11 +375,7 @@ impl Hub {
         // The other end of its wire learns of it.
         entry.peer.part();
         if let Some(port) = entry.listener() {
-            let port = &mut self.ports[port];
-            port.count -= 1;
-            if !entry.is_open {
-                port.pending_count -= 1;
-            }
+            self.ports[port].room.leave();
         }
         if !entry.identity.is_empty() {
             let name = (entry.port.clone(), entry.identity.clone());
@@ -425,8 +408,11 @@ impl Hub {
 
     /// Stops listening and removes the socket files; what is connected stays.
     pub fn stop_listening(&mut self) {
+        self.order(Order::Close);
         for port in &mut self.ports {
-            port.accepting.abort();
+            if let Some(accepting) = &port.accepting {
+                accepting.abort();
+            }
             port.bound.release();
         }
     }

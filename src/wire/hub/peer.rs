@@ -6,6 +6,7 @@
 
 mod ends;
 pub(super) mod fanning;
+mod name;
 mod reading;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 use std::time::SystemTime;
 
@@ -75,6 +77,8 @@ pub(super) struct Peer {
     wiring: Wiring,
     since: SystemTime,
     handshake: Duration,
+    /// It came through the door: its handshake waits for nothing but a name.
+    is_claimant: bool,
     writing: Writing,
     heart: Heart,
     /// Wakes the task: something is to be written, or there is room for what was read.
@@ -93,8 +97,8 @@ struct State {
     /// The hub knows that there is news.
     is_told: bool,
     is_paused: bool,
-    /// Somebody else has the name it claims.
-    waits_for_name: bool,
+    /// Who has the name it claims.
+    waits_for: Option<Weak<Peer>>,
     ended: Option<CloseReason>,
     pings: Pings,
 }
@@ -126,6 +130,7 @@ impl Peer {
             wiring,
             since: SystemTime::now(),
             handshake: Duration::from_millis(limits.handshake_ms),
+            is_claimant: session.has_claim(),
             writing,
             heart: Heart::new(ends),
             wake,
@@ -134,7 +139,7 @@ impl Peer {
                 forwards: forwards || fanning.is_some(),
                 is_told: false,
                 is_paused: false,
-                waits_for_name: false,
+                waits_for: None,
                 ended: None,
                 pings,
             }),
@@ -249,6 +254,7 @@ impl Peer {
     /// Lets the peer in. What is wrong with what it sent meanwhile is its end.
     pub(super) fn admit(&self) -> Result<(), CloseReason> {
         let mut state = self.state();
+        state.waits_for = None;
         let admitted = state.session.admit();
         self.flush_soon(&mut state);
         self.tell(&mut state);
@@ -330,20 +336,6 @@ impl Peer {
         Ok(())
     }
 
-    /// The peer is admitted when its name is free, or refused when its time is over.
-    pub(super) fn wait_for_name(&self) {
-        self.state().waits_for_name = true;
-    }
-
-    /// What it means that the handshake took too long.
-    fn late(&self) -> CloseReason {
-        if !self.state().waits_for_name {
-            return CloseReason::HandshakeTimeout;
-        }
-        self.refuse(Limit::Identity);
-        CloseReason::Limit(Limit::Identity)
-    }
-
     /// Shows the whole greeting, if it was held back so far.
     fn release(&self) -> Result<(), CloseReason> {
         let mut state = self.state();
@@ -422,7 +414,8 @@ pub(super) async fn run(peer: Arc<Peer>, reading: Reading) {
 }
 
 async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infallible, CloseReason> {
-    let deadline = Instant::now() + peer.handshake;
+    let last = Instant::now() + peer.handshake;
+    let mut deadline = peer.deadline(last);
     let timer = tokio::time::sleep(GREETING_HOLD.min(peer.handshake));
     let mut is_ending = false;
     // How long this connection has had the thread since the others had it.
@@ -463,8 +456,12 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                     return Err(CloseReason::OtherEnd);
                 }
                 if beat.take().is_none() {
-                    if Instant::now() >= deadline {
+                    let now = Instant::now();
+                    if now >= last || now >= deadline && !peer.may_get_its_name() {
                         return Err(peer.late());
+                    }
+                    if now >= deadline {
+                        deadline = last;
                     }
                     peer.release()?;
                     timer.as_mut().reset(deadline);

@@ -4,6 +4,7 @@
 //! one reason are one entry, and there are at most [`REFUSALS_MAX`] of them.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde::ser::SerializeMap;
@@ -12,6 +13,9 @@ use tokio::time::Instant;
 
 use crate::model::key::PublicKey;
 use crate::model::limits::hub::{REFUSALS_MAX, SHOWN_BYTES_MAX};
+
+use super::event::CloseReason;
+use super::guard::Guard;
 
 /// How long nothing more is said in the log about one entry after it was.
 const SAID_AGAIN: Duration = Duration::from_secs(10);
@@ -202,6 +206,33 @@ impl Refusals {
             .collect()
     }
 
+    /// Counts the end of a connection to a port, where it broke a limit, and remembers whose it was.
+    pub(super) fn note(
+        &mut self,
+        port: &str,
+        (address, shown): (Option<IpAddr>, Option<PublicKey>),
+        guard: Option<&Arc<Guard>>,
+        reason: &CloseReason,
+    ) {
+        let Some(limit) = limit_of(reason) else {
+            return;
+        };
+        let (key, detail) = match reason {
+            CloseReason::Key { key, refusal } => (Some(*key), Some(refusal.to_string())),
+            CloseReason::Limit(_) | CloseReason::HandshakeTimeout => (shown, None),
+            other => (shown, Some(other.to_string())),
+        };
+        let who = guard.zip(key.as_ref());
+        self.add(&Refused {
+            port,
+            address,
+            key,
+            who: who.and_then(|(guard, key)| guard.owner(key)),
+            limit,
+            detail,
+        });
+    }
+
     /// Counts one and remembers it.
     pub(super) fn add(&mut self, refused: &Refused<'_>) {
         self.rejected.0[refused.limit as usize] += 1;
@@ -300,6 +331,24 @@ fn words(refused: &Refused<'_>) -> String {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Which limit a connection ended by, if it was refused.
+fn limit_of(reason: &CloseReason) -> Option<Limit> {
+    match reason {
+        CloseReason::Peer
+        | CloseReason::OtherEnd
+        | CloseReason::Io(_)
+        | CloseReason::Kicked
+        | CloseReason::KeyRefused
+        | CloseReason::Vanished => None,
+        CloseReason::HandshakeTimeout => Some(Limit::Handshake),
+        CloseReason::Mechanism { .. } | CloseReason::WrongServerKey | CloseReason::Key { .. } => {
+            Some(Limit::Key)
+        }
+        CloseReason::NotZmtp | CloseReason::Protocol(_) => Some(Limit::Protocol),
+        CloseReason::Limit(limit) => Some(*limit),
+    }
 }
 
 #[cfg(test)]

@@ -4,30 +4,20 @@
 //! A port that shows a program accepts only while there is one: who dials while it is gone waits in
 //! the kernel's backlog, which to a socket library is a peer that is not there yet.
 
-use tokio::sync::watch;
-
 use crate::model::endpoint::Endpoint;
 
-use super::bind;
 use super::forward::{Flow, Passed};
 use super::guard::Security;
 use super::hold::{Face, GREETING_BYTES, Held};
 use super::opening::Side;
 use super::session::{Session, SessionConfig};
-use super::{CloseReason, ConnId, ConnectionFacts, Hub, ListenError, Origin, Port};
+use super::{CloseReason, ConnId, ConnectionFacts, Hub, ListenError, Order, Origin, Room};
 
 /// Why two connections cannot be paired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PairError {
     /// One of them is gone.
     Gone,
-}
-
-/// Whom the connections of a port are shown.
-pub(super) struct Shown {
-    pub(super) face: Face,
-    /// Open while there is somebody to show.
-    latch: watch::Sender<bool>,
 }
 
 impl Hub {
@@ -40,31 +30,16 @@ impl Hub {
         face: Face,
         security: Security,
     ) -> Result<(), ListenError> {
-        let (bound, listener) = bind::bind(endpoint)?;
-        let (latch, is_open) = watch::channel(false);
-        let port = self.ports.len();
-        let accepting = self.tasks.spawn(bind::accept(
-            listener,
-            port,
-            self.arrive.clone(),
-            Some(is_open),
-        ));
-        let named = (name, self.limits.clone());
         let about = (face.socket_type, security);
-        let shown = Some(Shown { face, latch });
-        self.ports
-            .push(Port::new(named, about, (bound, accepting), shown));
-        Ok(())
+        self.listen_as((name, endpoint), about, Room::showing(face))
     }
 
     /// Shows new connections of the ports of a name as `face`, or accepts none.
-    pub fn show(&mut self, name: &str, face: Option<&Face>) {
-        let ports = self.ports.iter_mut().filter(|port| &*port.name == name);
-        for shown in ports.filter_map(|port| port.shown.as_mut()) {
-            if let Some(face) = face {
-                shown.face = face.clone();
-            }
-            shown.latch.send_replace(face.is_some());
+    pub fn show(&self, name: &str, face: Option<&Face>) {
+        let ports = self.ports.iter().enumerate();
+        for (number, port) in ports.filter(|(_, port)| &*port.name == name) {
+            port.room.show(face);
+            self.order(Order::Look(number));
         }
     }
 
@@ -91,7 +66,8 @@ impl Hub {
         session.admit()?;
         let (stream, address) = (held.stream, held.address);
         let whole = (session, true, None);
-        Ok(self.enter(name.into(), (Origin::Met, None), whole, (stream, address)))
+        let numbered = (self.lobby.number(), name.into());
+        Ok(self.enter(numbered, Origin::Met, whole, (stream, address)))
     }
 
     /// What is known of one connection.

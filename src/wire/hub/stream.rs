@@ -1,11 +1,13 @@
 //! A connected stream of either kind, and its two halves.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use mio::{Interest, Registry, Token};
 use rustix::fd::AsFd;
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, sockopt};
 use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
@@ -22,8 +24,9 @@ const KEEPALIVE_COUNT: u32 = 2;
 /// Latency is the point, and a peer whose machine is gone must not stay for ever. A socket that
 /// refuses an option still works. Never TCP_USER_TIMEOUT: it also cuts a peer that acknowledges and
 /// merely does not read.
-pub(super) fn tune(stream: &TcpStream) {
-    stream.set_nodelay(true).ok();
+/// A listener hands them on to what it accepts.
+pub(super) fn tune(stream: impl AsFd) {
+    sockopt::set_tcp_nodelay(&stream, true).ok();
     keep_alive(stream);
 }
 
@@ -34,6 +37,95 @@ pub(in crate::wire) fn keep_alive(stream: impl AsFd) {
         sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE).ok();
         sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL).ok();
         sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT).ok();
+    }
+}
+
+/// A stream that was accepted and belongs to no runtime.
+pub(super) enum Fresh {
+    Tcp(mio::net::TcpStream),
+    Unix(mio::net::UnixStream),
+}
+
+impl Fresh {
+    /// Hears of what comes, each time that something did.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => registry.register(stream, token, Interest::READABLE),
+            Self::Unix(stream) => registry.register(stream, token, Interest::READABLE),
+        }
+    }
+
+    /// Hears of nothing any more; what is not closed yet is somebody else's to hear of.
+    pub(super) fn deregister(&mut self, registry: &Registry) {
+        let done = match self {
+            Self::Tcp(stream) => registry.deregister(stream),
+            Self::Unix(stream) => registry.deregister(stream),
+        };
+        // It fails for what is not registered only; then there is nothing to undo.
+        drop(done);
+    }
+
+    /// Whether the other end, whose address is known, is on this machine.
+    pub(super) fn is_near(&self, peer: Option<SocketAddr>) -> bool {
+        match self {
+            Self::Tcp(stream) => peer.is_some_and(|peer| {
+                let ip = peer.ip().to_canonical();
+                // Whoever has an address of ours is here.
+                let own = || stream.local_addr().ok().map(|it| it.ip().to_canonical());
+                ip.is_loopback() || own() == Some(ip)
+            }),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether nothing more will come: all that was sent is read, and the other end is gone.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        let mut byte = [0; 1];
+        let peeked = match self {
+            Self::Tcp(stream) => rustix::net::recv(stream, &mut byte, RecvFlags::PEEK),
+            Self::Unix(stream) => rustix::net::recv(stream, &mut byte, RecvFlags::PEEK),
+        };
+        match peeked {
+            Ok((count, _)) => count == 0,
+            Err(errno) => !matches!(errno, Errno::AGAIN | Errno::INTR),
+        }
+    }
+
+    /// The same stream for the runtime of whoever calls.
+    pub(super) fn into_stream(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into())?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into())?),
+        })
+    }
+}
+
+impl Read for Fresh {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Fresh {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -53,17 +145,6 @@ pub(in crate::wire) enum Writing {
 pub(in crate::wire) type Reading = Box<dyn AsyncRead + Send + Unpin>;
 
 impl Stream {
-    /// `ADDRESS:PORT` of this end; empty where it has none.
-    pub(super) fn local(&self) -> String {
-        match self {
-            Self::Tcp(stream) => stream
-                .local_addr()
-                .map(|address| address.to_string())
-                .unwrap_or_default(),
-            Self::Unix(_) => String::new(),
-        }
-    }
-
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
