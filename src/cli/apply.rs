@@ -10,6 +10,7 @@ use super::Global;
 use super::attach::{self, Interrupts, OnInterrupt};
 use super::down;
 use super::exit::{Exit, Failure, Outcome};
+use super::given::Given;
 use super::keys;
 use super::load;
 use super::network::{self, Running, control_failure};
@@ -55,6 +56,16 @@ pub(super) struct UpArgs {
 }
 
 impl Args {
+    /// The same for who has compiled already.
+    pub(super) fn waiting(timeout: quantity::Duration) -> Self {
+        Self {
+            manifest: load::ManifestArgs::default(),
+            timeout,
+            replace: false,
+            attach: false,
+        }
+    }
+
     pub(super) fn run(self, global: &Global) -> Outcome {
         let interrupts = self.attach.then(Interrupts::noted).transpose()?;
         let (running, exit) = self.bring_up(global, interrupts.as_ref())?;
@@ -72,10 +83,24 @@ impl Args {
         interrupts: Option<&Interrupts>,
     ) -> Result<(Running, Exit), Failure> {
         let loaded = load::plan(global, &self.manifest)?;
+        self.follow(loaded, interrupts)
+    }
+
+    /// Brings a network to what was compiled.
+    pub(super) fn follow(
+        &self,
+        loaded: load::Loaded,
+        interrupts: Option<&Interrupts>,
+    ) -> Result<(Running, Exit), Failure> {
         refuse_unbuilt(&loaded.plan)?;
         loaded.refuse_hindered()?;
         keys::missing::make(&loaded.topology, &loaded.plan)?;
-        let load::Loaded { plan, layout, .. } = loaded;
+        let load::Loaded {
+            plan,
+            layout,
+            given,
+            ..
+        } = loaded;
         let running = Running {
             name: plan.topology.clone(),
             layout,
@@ -95,7 +120,7 @@ impl Args {
         let mut has_told = is_begun;
         if is_begun {
             tell(&from_nothing(&plan), &plan);
-            remember_ports(layout, &plan);
+            remember(layout, &plan, &given);
             std::thread::sleep(network::BEGIN_PAUSE);
         }
         let exit = network::converse(layout, |control| {
@@ -106,7 +131,7 @@ impl Args {
             // The next supervisor has the plan already: it would say that nothing changes.
             if !std::mem::replace(&mut has_told, true) {
                 tell(&applied, &plan);
-                remember_ports(layout, &plan);
+                remember(layout, &plan, &given);
             }
             self.stand(control, applied.version, interrupts)
         })?;
@@ -147,12 +172,18 @@ fn from_nothing(plan: &Plan) -> Applied {
     }
 }
 
-/// Ports that cannot be remembered are chosen anew next time; what runs, runs.
-fn remember_ports(layout: &Layout, plan: &Plan) {
-    if let Err(error) = facts::write_pins(layout, plan) {
-        ui::talk(format_args!(
-            "zmqnet: the ports will not be remembered: {error}"
-        ));
+/// Ports that cannot be remembered are chosen anew next time, and without what was given `scale` sees
+/// another manifest; what runs, runs.
+fn remember(layout: &Layout, plan: &Plan, given: &Given) {
+    for (what, kept) in [
+        ("the ports", facts::write_pins(layout, plan)),
+        ("the variables", given.keep(layout)),
+    ] {
+        if let Err(error) = kept {
+            ui::talk(format_args!(
+                "zmqnet: {what} will not be remembered: {error}"
+            ));
+        }
     }
 }
 

@@ -183,12 +183,13 @@ fn await_end(layout: &Layout, keeper: Option<&Handle>, deadline: Instant) -> Res
 }
 
 /// What means that the network runs, beside its sockets.
-fn records(layout: &Layout) -> [PathBuf; 4] {
+fn records(layout: &Layout) -> [PathBuf; 5] {
     [
         layout.plan_file(),
         layout.wishes_file(),
         layout.ledger_file(),
         layout.base_env_file(),
+        layout.given_file(),
     ]
 }
 

@@ -3,6 +3,7 @@
 //! What is wrong with the manifest is drawn on standard error here, so that callers only go on or
 //! end with the code.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use clap::ValueEnum;
 
 use super::environment::Environment;
 use super::exit::{Exit, Failure};
+use super::given::Given;
 use super::variables::VariableArgs;
 use super::{Global, look, manifest_file, ui};
 use crate::compile::{self, Compiled, Entry, Inputs, Machine};
@@ -89,6 +91,8 @@ pub struct Loaded {
     pub layout: Layout,
     /// The plan that was applied last, while the network runs.
     pub applied: Option<Plan>,
+    /// What it was compiled with.
+    pub(super) given: Given,
     /// What hinders the plan on this machine, now.
     hindrances: Vec<Diagnostic>,
     sources: Sources,
@@ -118,26 +122,43 @@ impl Loaded {
 
 /// What a manifest means, from files alone.
 pub fn topology(global: &Global, args: &ManifestArgs) -> Result<Topology, Failure> {
-    let compiled = sound(global, args, Ask::Files)?;
+    let (compiled, _) = sound(global, args, Ask::Files)?;
     compiled.topology.ok_or(Failure::said(Exit::Manifest))
 }
 
 /// A compiled manifest without errors; its diagnostics are printed.
-fn sound(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<Compiled, Failure> {
+fn sound(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<(Compiled, Given), Failure> {
     let environment = Environment::load();
     let file = manifest_file::find(args.manifest.as_deref(), global, &environment)?;
-    let compiled = compile(&file, &args.settings, &environment, ask)?;
+    let mut before = Before::default();
+    let given = before.given(&args.settings)?;
+    let compiled = before.compile(&file, &given, &environment, ask)?;
+    Ok((without_errors(compiled)?, given))
+}
+
+fn without_errors(compiled: Compiled) -> Result<Compiled, Failure> {
     report(&compiled.diagnostics, &compiled.sources);
-    if has_errors(&compiled.diagnostics) {
-        return Err(Failure::said(Exit::Manifest));
+    match has_errors(&compiled.diagnostics) {
+        true => Err(Failure::said(Exit::Manifest)),
+        false => Ok(compiled),
     }
-    Ok(compiled)
 }
 
 /// The plan of a manifest on this machine; ends with 65 where the manifest is wrong and 66 where
 /// it cannot be read. What hinders it on this machine is kept.
 pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
-    let compiled = sound(global, args, Ask::Machine)?;
+    let (compiled, given) = sound(global, args, Ask::Machine)?;
+    loaded(compiled, given)
+}
+
+/// The plan of a manifest that is compiled again with what it was compiled with before.
+pub(super) fn again(file: &Path, given: &Given) -> Result<Loaded, Failure> {
+    let environment = Environment::load();
+    let compiled = Before::default().compile(file, given, &environment, Ask::Machine)?;
+    loaded(without_errors(compiled)?, given.clone())
+}
+
+fn loaded(compiled: Compiled, given: Given) -> Result<Loaded, Failure> {
     let (Some(plan), Some(topology)) = (compiled.plan, compiled.topology) else {
         return Err(Failure::said(Exit::Manifest));
     };
@@ -147,6 +168,7 @@ pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
         plan,
         topology,
         layout,
+        given,
         hindrances: compiled.hindrances,
         sources: compiled.sources,
     })
@@ -159,40 +181,74 @@ pub fn compile(
     environment: &Environment,
     ask: Ask,
 ) -> Result<Compiled, Failure> {
-    let bytes = manifest_file::read(file)?;
-    let mut sources = Sources::new();
-    let (assignments, found) = settings.variables.assignments(&mut sources)?;
-    let unknown = std::cell::RefCell::new(None);
-    let gather = |name: &TopologyName| match facts::gather(name) {
-        Ok(facts) => Some(facts),
-        Err(error) => {
-            *unknown.borrow_mut() = Some(Failure::new(Exit::Failed, error.to_string()));
-            None
-        }
-    };
-    let mut compiled = compile::plan(Inputs {
-        entry: Entry {
-            name: manifest_file::shown(file),
-            stem: manifest_file::stem(file),
-            path: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
-            bytes,
+    let mut before = Before::default();
+    let given = before.given(settings)?;
+    before.compile(file, &given, environment, ask)
+}
+
+/// What was read before the manifest: files with values for its variables, and what is wrong there.
+#[derive(Default)]
+struct Before {
+    sources: Sources,
+    found: Vec<Diagnostic>,
+}
+
+impl Before {
+    /// What the command line gives.
+    fn given(&mut self, settings: &SettingArgs) -> Result<Given, Failure> {
+        let (assignments, found) = settings.variables.assignments(&mut self.sources)?;
+        self.found = found;
+        Ok(Given {
             assignments,
-        },
-        sources,
-        read: &read,
-        env: environment.values(),
-        host: settings.host.clone(),
-        curve: settings.curve.map(Curve::mode),
-        machine: (ask != Ask::Files).then_some(Machine {
-            facts: &gather,
-            holders: &facts::holders,
-            find_program: &facts::find_program,
-        }),
-    });
-    compiled.diagnostics.splice(0..0, found);
-    match unknown.into_inner() {
-        Some(failure) if !has_errors(&compiled.diagnostics) => Err(failure),
-        Some(_) | None => Ok(compiled),
+            host: settings.host.clone(),
+            curve: settings.curve.map(Curve::mode),
+            counts: BTreeMap::new(),
+        })
+    }
+
+    fn compile(
+        self,
+        file: &Path,
+        given: &Given,
+        environment: &Environment,
+        ask: Ask,
+    ) -> Result<Compiled, Failure> {
+        let bytes = manifest_file::read(file)?;
+        let unknown = std::cell::RefCell::new(None);
+        let gather = |name: &TopologyName| match facts::gather(name) {
+            Ok(mut facts) => {
+                facts.counts.extend(given.counts.clone());
+                Some(facts)
+            }
+            Err(error) => {
+                *unknown.borrow_mut() = Some(Failure::new(Exit::Failed, error.to_string()));
+                None
+            }
+        };
+        let mut compiled = compile::plan(Inputs {
+            entry: Entry {
+                name: manifest_file::shown(file),
+                stem: manifest_file::stem(file),
+                path: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
+                bytes,
+                assignments: given.assignments.clone(),
+            },
+            sources: self.sources,
+            read: &read,
+            env: environment.values(),
+            host: given.host.clone(),
+            curve: given.curve,
+            machine: (ask != Ask::Files).then_some(Machine {
+                facts: &gather,
+                holders: &facts::holders,
+                find_program: &facts::find_program,
+            }),
+        });
+        compiled.diagnostics.splice(0..0, self.found);
+        match unknown.into_inner() {
+            Some(failure) if !has_errors(&compiled.diagnostics) => Err(failure),
+            Some(_) | None => Ok(compiled),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod env;
 pub mod environment;
 pub mod exit;
 pub mod explain;
+mod given;
 pub mod graph;
 mod hands;
 mod hidden;
@@ -31,6 +32,7 @@ mod network;
 pub mod plan;
 mod probe;
 mod progress;
+mod scale;
 pub mod schema;
 mod seed;
 mod send;
@@ -138,6 +140,7 @@ enum Command {
     Stop(hands::Args),
     /// Stop instances and start them again, and wait until they are ready.
     Restart(hands::Args),
+    Scale(scale::Args),
     Down(down::Args),
     Ls(ls::Args),
     Why(why::Args),
@@ -170,6 +173,7 @@ impl Command {
             Self::Start(args) => args.start(global),
             Self::Stop(args) => args.stop(global),
             Self::Restart(args) => args.restart(global),
+            Self::Scale(args) => args.run(global),
             Self::Down(args) => args.run(global),
             Self::Ls(args) => args.run(global),
             Self::Why(args) => args.run(global),

@@ -94,6 +94,8 @@ pub const SEVERAL_ENDPOINTS: &str = "ZN0409";
 pub const LIMITS_NOTHING: &str = "ZN0410";
 /// A proxy or cache without one backend.
 pub const NO_BACKEND: &str = "ZN0411";
+/// A feedback that cannot watch or scale.
+pub const NO_LOOP: &str = "ZN0412";
 /// A port given away twice.
 pub const PORT_CLASH: &str = "ZN0501";
 /// No port is left.
@@ -320,6 +322,11 @@ pub const CODES: &[Code] = &[
         code: NO_BACKEND,
         title: "a proxy or cache without one backend",
         text: "A `proxy` or `cache` hands requests on: it stands in `from` of a `request` link whose `to` are its\nbackends. Where it stands in `from` of several, `backend: LINK` says which.",
+    },
+    Code {
+        code: NO_LOOP,
+        title: "a feedback that closes no loop",
+        text: "A `feedback` reads a number in the facts of a node beside it (`watch: NODE.FACT`), and scales a node\n(`scale: NODE`) inside its range (`replicas: A..B`) so that the number stays at `target`. More\ninstances must make the number smaller, as more workers make a queue shorter.",
     },
     Code {
         code: PORT_CLASH,

@@ -35,6 +35,11 @@ impl Layout {
         self.state.join("wishes.json")
     }
 
+    /// What the manifest was compiled with beside its text, when it was applied last.
+    pub fn given_file(&self) -> PathBuf {
+        self.state.join("given.json")
+    }
+
     /// What was started: intents, pids, ends.
     pub fn ledger_file(&self) -> PathBuf {
         self.state.join("ledger.json")

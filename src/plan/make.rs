@@ -180,6 +180,10 @@ impl Maker<'_> {
             }
             Kind::Proxy => Some(Exec::Role(roles::Config::Proxy(self.proxy(instance)))),
             Kind::Cache => Some(Exec::Role(roles::Config::Cache(self.cache(instance)))),
+            Kind::Feedback => {
+                let config = self.feedback(instance);
+                Some(Exec::Role(roles::Config::Feedback(config)))
+            }
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();
@@ -195,7 +199,6 @@ impl Maker<'_> {
             | Kind::Kv
             | Kind::Stream
             | Kind::Spool
-            | Kind::Feedback
             | Kind::External
             | Kind::Gate => None,
         }

@@ -261,6 +261,12 @@ pub struct Dial {
     pub secured: Option<Secured>,
 }
 
+/// Whether nothing of it is encrypted.
+fn is_keyless(ports: &[Port], dials: &[Dial]) -> bool {
+    let open = |port: &Port| port.guarded.is_none();
+    ports.iter().all(open) && dials.iter().all(|dial| dial.secured.is_none())
+}
+
 /// With which keys somebody is dialled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secured {
@@ -272,7 +278,7 @@ pub struct Secured {
 
 impl Common {
     /// What of another configuration a role with this one cannot take while it runs. Who is admitted
-    /// may change; whether anybody is asked, and with which key, may not.
+    /// and who is dialled may change; whether anybody is asked, and with which key, may not.
     pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
         // Named one by one, so that a new field is judged too.
         let Self {
@@ -292,7 +298,11 @@ impl Common {
         let changed = [
             ("its name", *name != next.name),
             ("where it listens", bare(ports) != bare(&next.ports)),
-            ("whom it dials", *dials != next.dials),
+            // Who is dialled comes and goes; where nothing was encrypted there are no keys to dial with.
+            (
+                "its first key",
+                is_keyless(ports, dials) && !is_keyless(&next.ports, &next.dials),
+            ),
             ("its limits", *limits != next.limits),
             ("its health socket", *health != next.health),
         ];

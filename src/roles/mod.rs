@@ -6,6 +6,7 @@
 pub mod backends;
 pub mod cache;
 pub mod echo;
+pub mod feedback;
 pub mod gate;
 pub mod machine;
 pub mod proxy;
@@ -85,6 +86,8 @@ pub enum Config {
     Proxy(proxy::Config),
     /// Hands requests on, and remembers the answers.
     Cache(cache::Config),
+    /// Scales a node to hold a value.
+    Feedback(feedback::Config),
 }
 
 impl Config {
@@ -96,8 +99,14 @@ impl Config {
             (Self::Echo(was), Self::Echo(now)) => was.common.fixed_change(&now.common),
             (Self::Proxy(was), Self::Proxy(now)) => was.fixed_change(now),
             (Self::Cache(was), Self::Cache(now)) => was.proxy.fixed_change(&now.proxy),
+            (Self::Feedback(was), Self::Feedback(now)) => was.fixed_change(now),
             (
-                Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) | Self::Cache(_),
+                Self::Replica(_)
+                | Self::Gate(_)
+                | Self::Echo(_)
+                | Self::Proxy(_)
+                | Self::Cache(_)
+                | Self::Feedback(_),
                 _,
             ) => Some("its kind"),
         }
@@ -111,6 +120,7 @@ impl Config {
             Self::Echo(_) => Kind::Echo,
             Self::Proxy(_) => Kind::Proxy,
             Self::Cache(_) => Kind::Cache,
+            Self::Feedback(_) => Kind::Feedback,
         }
     }
 
@@ -121,6 +131,7 @@ impl Config {
             Self::Echo(config) => Some(&config.common),
             Self::Proxy(config) => Some(&config.common),
             Self::Cache(config) => Some(&config.proxy.common),
+            Self::Feedback(config) => Some(&config.common),
         }
     }
 
@@ -132,6 +143,7 @@ impl Config {
             Self::Echo(config) => &config.common.health,
             Self::Proxy(config) => &config.common.health,
             Self::Cache(config) => &config.proxy.common.health,
+            Self::Feedback(config) => &config.common.health,
         }
     }
 
@@ -140,7 +152,7 @@ impl Config {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
             Self::Gate(config) => serde_json::json!({ "config": config }),
-            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) => {
+            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) => {
                 serde_json::json!({ "config": self })
             }
         }
@@ -282,7 +294,7 @@ pub const ROLES: [Role; 15] = [
         keys: &["watch", "scale", "target", "every"],
         has_store: false,
         stands: &[],
-        is_built: false,
+        is_built: true,
         rank: 2,
     },
     Role {

@@ -289,18 +289,16 @@ impl machine::Machine for Machine {
     }
 
     fn adopt(&mut self, config: &RoleConfig) {
-        let next = match config {
-            RoleConfig::Proxy(config) => config,
-            RoleConfig::Cache(config) => {
-                self.memory
-                    .iter_mut()
-                    .for_each(|memory| memory.adopt(config));
-                &config.proxy
-            }
-            RoleConfig::Replica(_) | RoleConfig::Gate(_) | RoleConfig::Echo(_) => return,
-        };
-        self.config = next.clone();
-        self.backends.wait_for(next.patience);
+        if let RoleConfig::Cache(config) = config {
+            let memory = self.memory.iter_mut();
+            memory.for_each(|memory| memory.adopt(config));
+        }
+        if let RoleConfig::Proxy(next)
+        | RoleConfig::Cache(super::cache::Config { proxy: next, .. }) = config
+        {
+            self.config = next.clone();
+            self.backends.wait_for(next.patience);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::status::Status;
 use super::supervisor::Transition;
 use crate::model::endpoint::Endpoint;
 use crate::model::layout::Layout;
-use crate::model::name::InstanceName;
+use crate::model::name::{InstanceName, NodeName};
 use crate::plan::Plan;
 use crate::plan::change::Change;
 use crate::protocol::zn1;
@@ -41,6 +41,8 @@ pub const START: &str = "start";
 pub const STOP: &str = "stop";
 /// Stops instances and starts them again: [`Names`].
 pub const RESTART: &str = "restart";
+/// Scales a node: [`Scale`]; answered when that is done.
+pub const SCALE: &str = "scale";
 /// Stops everything, the last rank first; answered at once.
 pub const DOWN: &str = "down";
 
@@ -111,6 +113,15 @@ pub struct Look {
 pub struct Names {
     /// The instances.
     pub names: Vec<InstanceName>,
+}
+
+/// Params of [`SCALE`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Scale {
+    /// The node.
+    pub node: NodeName,
+    /// How many instances it is to have.
+    pub count: u32,
 }
 
 /// Why a supervisor did not do what it was asked.

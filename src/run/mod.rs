@@ -24,6 +24,7 @@ pub mod logs;
 pub mod looking;
 pub mod node;
 pub mod paths;
+pub mod private;
 pub mod procfs;
 pub mod status;
 pub mod supervisor;

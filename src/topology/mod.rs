@@ -8,6 +8,7 @@
 pub mod checks;
 pub mod expand;
 pub mod facts;
+pub mod feedback;
 pub mod gates;
 pub mod guards;
 pub mod paths;

@@ -31,6 +31,7 @@ mod proxy;
 mod readme;
 mod refused;
 mod replica;
+mod scale;
 mod security;
 mod send;
 mod sodium;

@@ -74,6 +74,31 @@ fn the_cache_answers_eight_hundred_and_looks_up_ten() {
 }
 
 #[test]
+fn the_feedback_starts_squarers_and_lets_them_go_again() {
+    let _turn = default_ports();
+    let world = World::new();
+    let example = |args: &[&str]| zmqnet(&world, args).output().unwrap();
+    let applied = example(&["apply", "topologies/feedback.yaml"]);
+    let talk = String::from_utf8_lossy(&applied.stderr);
+    assert!(applied.status.success(), "{talk}");
+    let squarers = || {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap().iter();
+        nodes.filter(|it| it["node"] == "squarer").count()
+    };
+    wait_for("more squarers", || (squarers() > 1).then_some(()));
+    for caller in 0..10 {
+        wait_for("the callers", || {
+            let logs = example(&["logs", &format!("caller-{caller}")]).stdout;
+            let line = "the squares of 0 to 99 sum up to 328350";
+            String::from_utf8_lossy(&logs).contains(line).then_some(())
+        });
+    }
+    wait_for("one squarer", || (squarers() == 1).then_some(()));
+    world.ok(&["down"]);
+}
+
+#[test]
 fn the_pipeline_sums_the_squares_of_three_hundred_numbers() {
     let sum: u64 = (0..300).map(|number| number * number).sum();
     says(

@@ -1,10 +1,12 @@
 //! What the roles with the common driver are told: what all of them are, and what each is besides.
 
 use super::{Maker, Port};
+use crate::model::endpoint::Endpoint;
+use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
-use crate::roles::{cache, proxy};
+use crate::roles::{cache, feedback, proxy};
 use crate::topology::{self, sockets};
 
 /// How long a request waits for its reply, each try, unless its link says otherwise.
@@ -89,6 +91,44 @@ impl Maker<'_> {
             proxy: self.proxy(instance),
             ttl_ms: decl.role.ttl.map_or(cache::TTL_MS, |ttl| ttl.as_millis()),
             bytes_max: decl.role.max.map_or(cache::BYTES_MAX, |max| max.0),
+        }
+    }
+
+    /// A feedback asks those it watches, and the supervisor, by their private sockets.
+    pub(super) fn feedback(&self, instance: &topology::Instance) -> feedback::Config {
+        let node = &self.topology.nodes[instance.node];
+        let told = topology::feedback::of(self.topology, node)
+            .expect("checks::feedback has seen that it is whole");
+        let layout = &self.topology.layout;
+        let dial = |name: &str, peer: InstanceName, endpoint: Endpoint| machine::Dial {
+            name: name.to_owned(),
+            peer,
+            endpoint,
+            socket: SocketType::Dealer,
+            secured: None,
+        };
+        let watched = self.topology.instances_of(told.watched).iter();
+        let here = watched.filter(|watched| self.topology.place_of(watched).is_here);
+        let mut common = self.common(instance);
+        common.dials.extend(here.map(|watched| {
+            let health = layout.health(watched.name.as_str());
+            dial(feedback::WATCH, watched.name.clone(), health)
+        }));
+        let supervisor = InstanceName::new("@supervisor".to_owned());
+        let control = Endpoint::ipc(layout.control_socket());
+        common
+            .dials
+            .push(dial(feedback::CONTROL, supervisor, control));
+        let scaled = &self.topology.nodes[told.scaled];
+        let every = node.decl.role.every;
+        feedback::Config {
+            common,
+            fact: told.fact,
+            target: told.target,
+            every_ms: every.map_or(feedback::EVERY_MS, |every| every.as_millis()),
+            scale: scaled.name.clone(),
+            range: (told.range.min, told.range.max),
+            count: u32::try_from(scaled.instances.len()).unwrap_or(u32::MAX),
         }
     }
 }

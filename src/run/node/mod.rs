@@ -33,6 +33,7 @@ use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::cache;
 use crate::roles::echo;
+use crate::roles::feedback;
 use crate::roles::proxy;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::run::gate;
@@ -84,6 +85,7 @@ pub fn main(told: &Path) -> ExitCode {
             let memory = Some(cache::Memory::new(cache));
             driver::run(&config, proxy::Machine::new(&cache.proxy, memory))
         }
+        roles::Config::Feedback(feedback) => driver::run(&config, feedback::Machine::new(feedback)),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use super::listening::Listening;
 use super::network::{Life, Network, Todo};
 use super::prober::Tried;
 use super::recovery;
-use super::serving::{Answer, Waiter};
+use super::serving::{Answer, ReplyTo, Waiter};
 use super::telling::Told;
 use super::{Clock, SupervisorError};
 use crate::lifecycle::Event;
@@ -28,6 +28,7 @@ use crate::model::limits::runner::{LEDGER_PAUSE_MS, PROBES_MAX, SUPERVISOR_QUEUE
 use crate::model::name::{InstanceName, TopologyName};
 use crate::model::socket::SocketType;
 use crate::plan::Plan;
+use crate::protocol::zn1::Reply;
 use crate::run::keeper::client::KeeperError;
 use crate::run::keeper::protocol::{Remain, Spawned};
 use crate::run::ledger::{Identity, Ledger, Record};
@@ -55,6 +56,8 @@ pub(super) enum Outcome {
     LogTold(Life),
     /// A report is ready for whoever asked.
     Report(Answer),
+    /// Our own command to scale has ended.
+    Scaled(ReplyTo, Reply),
 }
 
 /// The process that decides.
@@ -77,6 +80,8 @@ pub(super) struct Supervisor {
     pub(super) to_spawn: VecDeque<Life>,
     /// Whether lives are being looked for: those found to end meanwhile cost one look together.
     pub(super) is_sweeping: bool,
+    /// Whether our own command to scale is at it.
+    pub(super) is_scaling: bool,
     pub(super) outcomes: mpsc::Sender<Outcome>,
     inbox: mpsc::Receiver<Outcome>,
     pub(super) probes: Arc<Semaphore>,
@@ -110,6 +115,7 @@ impl Supervisor {
             tasks: JoinSet::new(),
             to_spawn: VecDeque::new(),
             is_sweeping: false,
+            is_scaling: false,
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
             save_at: None,
             layout,
@@ -259,6 +265,7 @@ impl Supervisor {
                     .step(now, &name, Event::Succeeded { generation });
             }
             Outcome::Report(answer) => self.answer(answer),
+            Outcome::Scaled(to, reply) => self.scaled(&to, reply),
         }
     }
 

@@ -7,12 +7,12 @@ use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 use super::acting::Supervisor;
-use super::spawning::write_private;
 use crate::model::layout::Layout;
 use crate::model::name::InstanceName;
 use crate::model::policy::Secured;
 use crate::plan::Instance;
 use crate::run::keys::{KeyDir, KeyDirError, ProgramKeys, Watch, of_program, public_of_program};
+use crate::run::private;
 use crate::wire::keyed::Keys;
 
 /// Which plan's keys are minded, and what tells that they changed.
@@ -66,7 +66,7 @@ impl Supervisor {
                     if present.is_ok_and(|present| present == told.text) {
                         continue;
                     }
-                    if let Err(error) = write_private(&path, &told.text) {
+                    if let Err(error) = private::write(&path, &told.text) {
                         tracing::error!(%error, instance = %name, "its keys cannot be written");
                     }
                 }

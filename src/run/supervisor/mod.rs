@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `network`, `member`, `applying` | the one owner of all state: decides, never acts |
 //! | `acting`, `doing` | the loop; what was decided is done in batches, and what came of it brought back |
-//! | `spawning`, `prober`, `listening` | how a process is asked for, how a probe asks |
+//! | `spawning`, `prober`, `asked`, `listening` | how a process is asked for, how a probe asks |
+//! | `scaling` | how a role has a node scaled |
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again |
@@ -19,6 +20,7 @@
 
 mod acting;
 mod applying;
+mod asked;
 mod doing;
 mod gated;
 mod hearing;
@@ -32,6 +34,7 @@ mod recovery;
 mod refused;
 mod report;
 mod samples;
+mod scaling;
 mod serving;
 mod spawning;
 mod telling;

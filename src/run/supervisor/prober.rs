@@ -3,11 +3,10 @@
 //! A try always comes back, once, as an [`Outcome`]; it never decides what a miss means.
 
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use crate::protocol::zn1;
 use crate::wire::dial;
 use crate::wire::keyed::KeyedDialler;
 
+use super::asked::Asked;
 use super::keys;
 
 /// How a try went: its round trip, or why it was missed.
@@ -146,23 +146,6 @@ async fn http(url: &str) -> Result<(), String> {
     }
 }
 
-/// A command that is asked. Whoever lets go of it, cancelled or not, ends it and what it started.
-struct Asked(Child);
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        // Not reaped yet, so the number of its group is nobody else's.
-        let group = match self.0.try_wait() {
-            Ok(None) => i32::try_from(self.0.id()).ok().and_then(Pid::from_raw),
-            Ok(Some(_)) | Err(_) => None,
-        };
-        if let Some(group) = group {
-            kill_process_group(group, Signal::KILL).ok();
-            drop(self.0.wait());
-        }
-    }
-}
-
 /// A command that must exit 0. It is killed at its timeout.
 async fn exec(process: &Process, command: &[String], timeout: Duration) -> Result<(), String> {
     let Some((program, args)) = command.split_first() else {
@@ -180,22 +163,13 @@ async fn exec(process: &Process, command: &[String], timeout: Duration) -> Resul
         .map_err(|error| format!("`{program}`: {error}"))?;
     let mut child = Asked(child);
     let deadline = Instant::now() + timeout.mul_f64(0.95);
-    let mut pause = Duration::from_millis(1);
-    loop {
-        match child.0.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("`{program}`: {status}")),
-            Ok(None) if Instant::now() < deadline => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_millis(20));
-            }
-            Ok(None) => {
-                return Err(format!(
-                    "`{program}` did not end within {} ms",
-                    timeout.as_millis()
-                ));
-            }
-            Err(error) => return Err(format!("`{program}`: {error}")),
-        }
+    match child.ended(deadline).await {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(format!("`{program}`: {status}")),
+        Ok(None) => Err(format!(
+            "`{program}` did not end within {} ms",
+            timeout.as_millis()
+        )),
+        Err(error) => Err(format!("`{program}`: {error}")),
     }
 }

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::SupervisorError;
 use super::member::Wish;
 use super::network::Network;
-use super::spawning::write_private;
 use crate::lifecycle::{End, State};
 use crate::model::layout::Layout;
 use crate::model::name::InstanceName;
 use crate::plan::Plan;
 use crate::run::ledger::Entry;
+use crate::run::private;
 
 /// The record of one instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub fn leave_plan(
 /// Writes a file of the state directory, whole or not at all.
 pub(super) fn save(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(value).expect("what we keep has only text keys");
-    write_private(path, &text)
+    private::write(path, &text)
 }
 
 /// Reads a file of the state directory; absent is nothing, unreadable an error.

@@ -26,7 +26,7 @@ use crate::wire::hub::ConnId;
 pub(super) struct ReplyTo {
     pub(super) conn: ConnId,
     envelope: Vec<Bytes>,
-    id: Bytes,
+    pub(super) id: Bytes,
 }
 
 /// An answer that took a while.
@@ -47,7 +47,7 @@ pub(super) struct Waiter {
 }
 
 /// A refusal: a ZN1 status and a sentence.
-type Refused = (u16, String);
+pub(super) type Refused = (u16, String);
 
 impl Supervisor {
     /// Takes one message of the control socket.
@@ -88,6 +88,7 @@ impl Supervisor {
                 let Names { names } = params(request.params)?;
                 self.by_hand(to, &request.verb, &names)?;
             }
+            control::SCALE => self.scale(to.clone(), params(request.params)?)?,
             control::DOWN => {
                 self.network.go_down(self.clock.now());
                 self.done(to, &Value::Null);
@@ -227,7 +228,7 @@ impl Supervisor {
         self.reply(to, Reply::new(zn1::OK, to.id.clone(), result));
     }
 
-    fn reply(&self, to: &ReplyTo, reply: Reply) {
+    pub(super) fn reply(&self, to: &ReplyTo, reply: Reply) {
         let mut frames = to.envelope.clone();
         frames.extend(reply.encode());
         if let Err(error) = self.hub.send(to.conn, frames) {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -14,6 +13,7 @@ use crate::model::name::TopologyName;
 use crate::plan::{Exec, Instance, Process, told};
 use crate::run::keeper::protocol::Spawn;
 use crate::run::keys::KeyDirError;
+use crate::run::private;
 
 use super::keys;
 
@@ -115,7 +115,7 @@ impl Ground<'_> {
     fn tell_keys(&self, instance: &Instance, keys: &Path) -> Result<(), SpawnFault> {
         let told = keys::of_starting(self.layout, keys, instance).map_err(SpawnFault::Keys)?;
         let path = self.layout.keys_file(instance.name.as_str());
-        write_private(&path, &told.text).map_err(|error| SpawnFault::Told { path, error })
+        private::write(&path, &told.text).map_err(|error| SpawnFault::Told { path, error })
     }
 
     fn env(&self, process: &Process) -> Result<BTreeMap<String, String>, SpawnFault> {
@@ -147,25 +147,12 @@ pub(super) fn tell(path: &Path, document: &impl Serialize) -> Result<(), SpawnFa
     let text = serde_json::to_vec(document).expect("plans have only text keys");
     let told = match fs::read(path) {
         Ok(present) if present == text => Ok(()),
-        Ok(_) => write_private(path, &text),
+        Ok(_) => private::write(path, &text),
         // Nobody reads it yet; a new file and a rename for each instance are felt with hundreds.
-        Err(_) => private(path).and_then(|mut file| io::Write::write_all(&mut file, &text)),
+        Err(_) => private::open(path).and_then(|mut file| io::Write::write_all(&mut file, &text)),
     };
     told.map_err(|error| SpawnFault::Told {
         path: path.to_owned(),
         error,
     })
-}
-
-fn private(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)
-}
-
-/// Writes a file that only our user reads; a reader sees the old text or the new one, whole.
-pub(super) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    io::Write::write_all(&mut private(&fresh)?, text)?;
-    fs::rename(&fresh, path)
 }

@@ -9,6 +9,7 @@ mod curve;
 mod environment;
 mod expressions;
 mod far_ports;
+mod feedback;
 mod here;
 mod hosts;
 mod instance_names;
@@ -51,6 +52,7 @@ pub const CHECKS: &[Check] = &[
     transport::check,
     shared_sockets::check,
     backend::check,
+    feedback::check,
     probe::check,
     no_time::check,
     limits::check,

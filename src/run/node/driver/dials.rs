@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::roles::machine::{Dial, Machine};
+use crate::roles::machine::{Conn, Dial, Event, Machine};
 use crate::wire::curve::CurveClient;
 use crate::wire::dial::{DialError, DialState};
 use crate::wire::hub::{DialId, Dialling};
@@ -59,7 +59,7 @@ impl<M: Machine> Driver<M> {
     /// Dials everybody who is not dialled yet and whose key is known.
     pub(super) fn dial(&mut self) {
         let name = &common(&self.config).name;
-        for (number, dialled) in self.dialled.iter_mut().enumerate() {
+        for dialled in &mut self.dialled {
             let told = &dialled.told;
             let keys: Option<Vec<CurveClient>> = told.secured.as_ref().map(|secured| {
                 let keyring = self.keyring.as_ref();
@@ -73,7 +73,8 @@ impl<M: Machine> Driver<M> {
                 (Some(id), Some(keys)) => self.hub.rekey(id, keys),
                 (Some(_), None) => {}
                 (None, keys) => {
-                    let identity = format!("{name}#{}.{number}", std::process::id());
+                    // A listener of ours is dialled once for each link at most.
+                    let identity = format!("{name}#{}.{}", std::process::id(), told.name);
                     let dialling = Dialling {
                         identity: identity.into(),
                         security: keys.as_ref().and_then(|keys| keys.first().cloned()),
@@ -86,6 +87,30 @@ impl<M: Machine> Driver<M> {
                 }
             }
         }
+    }
+
+    /// Gives up whom another configuration does not name, and dials whom it does.
+    pub(super) fn redial(&mut self) {
+        let told = common(&self.config).dials.clone();
+        let dialled = std::mem::take(&mut self.dialled).into_iter();
+        let (kept, gone): (Vec<_>, Vec<_>) = dialled.partition(|it| told.contains(&it.told));
+        self.dialled = kept;
+        for Dialled { told, id, .. } in gone {
+            let Some(id) = id else { continue };
+            let conn = self.hub.connection_of(id);
+            self.hub.hang_up(id);
+            // The hub says nothing of an end that it was asked for.
+            if let Some(conn) = conn {
+                let (port, conn) = (told.name.into(), Conn(conn.0));
+                self.step(Event::Closed { port, conn });
+            }
+        }
+        for new in told {
+            if !self.dialled.iter().any(|it| it.told == new) {
+                self.dialled.push(Dialled::new(&new));
+            }
+        }
+        self.dial();
     }
 
     /// Reads the keys again: who is no longer admitted is gone at once, and nobody else notices.

@@ -71,6 +71,7 @@ impl<M: Machine> Driver<M> {
         self.machine.adopt(&config);
         self.config = config;
         self.admit();
+        self.redial();
         Reply::new(zn1::OK, id, Value::Null)
     }
 

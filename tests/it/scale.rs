@@ -1,0 +1,149 @@
+//! `scale`, by hand and by a feedback: what starts and stops, what stays, what is refused.
+
+use serde_json::Value;
+
+use crate::support::{World, ports, py, python, wait_for};
+
+/// Answers after the time its environment says, while the file `slow` is there.
+const WORKER: &str = "\
+import os, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.bind(os.environ['ZMQNET_WORK_ENDPOINT'])
+while True:
+    request = socket.recv()
+    while os.path.exists('slow'):
+        time.sleep(0.01)
+    socket.send(request)
+";
+
+fn pids(world: &World, node: &str) -> Vec<u64> {
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap().iter();
+    let of_node = nodes.filter(|it| it["node"] == node && !it["pid"].is_null());
+    of_node.map(|it| it["pid"].as_u64().unwrap()).collect()
+}
+
+fn sleepers(world: &World, replicas: &str) {
+    let first = ports(1);
+    let text = format!(
+        "zmqnet: 1\nname: sleepers\nvars: {{nap: {{type: int, default: 1}}}}\n\
+         defaults: {{ports: {first}..{first}, restart: never}}\nnodes:\n  \
+         worker: {{command: [sleep, \"${{nap}}\"], replicas: {replicas}}}\n  \
+         other: {{command: [sleep, '600'], replicas: 2}}\n"
+    );
+    world.write("topology.yaml", &text);
+}
+
+#[test]
+fn a_node_grows_and_shrinks_in_its_range_and_everybody_else_stays() {
+    let world = World::new();
+    sleepers(&world, "1..4");
+    // Without what it was applied with, these would sleep for a second only.
+    world.ok(&["apply", "--var", "nap=600"]);
+    let (one, others) = (pids(&world, "worker"), pids(&world, "other"));
+    assert_eq!((one.len(), others.len()), (1, 2));
+    world.ok(&["scale", "worker=3"]);
+    let three = pids(&world, "worker");
+    assert_eq!(three.len(), 3);
+    assert_eq!(three[0], one[0]);
+    assert_eq!(
+        world.ok(&["scale", "worker=3"]).stderr,
+        "nothing to change\n"
+    );
+    // The next apply keeps the count.
+    let again = world.ok(&["apply", "--var", "nap=600"]);
+    assert!(
+        again.stderr.contains("nothing to change"),
+        "{}",
+        again.stderr
+    );
+    world.ok(&["scale", "worker=1"]);
+    assert_eq!(pids(&world, "worker"), one);
+    assert_eq!(pids(&world, "other"), others);
+    world.ok(&["down"]);
+}
+
+#[test]
+fn what_cannot_be_scaled_is_refused_and_nothing_happens() {
+    let world = World::new();
+    sleepers(&world, "1..4");
+    let nothing = world.run(&["scale", "worker=2"]);
+    assert_eq!(nothing.code, 69, "{}", nothing.stderr);
+    world.ok(&["apply", "--var", "nap=600"]);
+    let before = pids(&world, "worker");
+    for (args, words) in [
+        ("worker=5", "`worker` has 1 to 4 instances, not 5"),
+        ("worker=0", "`worker` has 1 to 4 instances, not 0"),
+        ("other=3", "`other` has no range to scale in"),
+        ("wroker=2", "did you mean `worker`?"),
+        ("worker", "write `NODE=N`"),
+        ("worker=many", "write a whole number after `=`"),
+    ] {
+        let refused = world.run(&["scale", args]);
+        assert_eq!(refused.code, 64, "{args}: {}", refused.stderr);
+        assert!(refused.stderr.contains(words), "{args}: {}", refused.stderr);
+    }
+    // Whoever scales changes nothing else.
+    sleepers(&world, "1..5");
+    let text = std::fs::read_to_string(world.path("topology.yaml")).unwrap();
+    world.write("topology.yaml", &text.replace("'600'", "'601'"));
+    let stale = world.run(&["scale", "worker=2"]);
+    assert_eq!(stale.code, 3, "{}", stale.stderr);
+    assert!(stale.stderr.contains("says something else than what runs"));
+    assert_eq!(pids(&world, "worker"), before);
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_feedback_adds_workers_while_requests_wait_and_takes_them_away_after() {
+    let world = World::new();
+    let first = ports(12);
+    world.write("worker.py", WORKER);
+    world.write("slow", "");
+    let text = format!(
+        "zmqnet: 1\nname: loop\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+         front: {{kind: proxy, port: {first}}}\n  \
+         worker: {{command: [{}, worker.py], replicas: 1..3}}\n  \
+         hand: {{kind: feedback, watch: front.in_hand, scale: worker, target: 2, every: 100ms}}\n\
+         links:\n  work: {{pattern: request, from: front, to: worker, timeout: 60s, retries: 1}}\n",
+        first + 11,
+        python().display(),
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let front = pids(&world, "front");
+    let ask = "\
+import sys, zmq
+context = zmq.Context()
+sockets = []
+for _ in range(10):
+    socket = context.socket(zmq.REQ)
+    socket.rcvtimeo, socket.linger = 60000, 0
+    socket.connect(sys.argv[1])
+    socket.send(b'work')
+    sockets.append(socket)
+print(sum(socket.recv() == b'work' for socket in sockets))
+";
+    let endpoint = format!("tcp://127.0.0.1:{first}");
+    std::thread::scope(|scope| {
+        let answers = scope.spawn(|| py(&world, ask, &[&endpoint]));
+        wait_for("three workers", || {
+            (pids(&world, "worker").len() == 3).then_some(())
+        });
+        assert_eq!(pids(&world, "front"), front, "it only dials one more");
+        std::fs::remove_file(world.path("slow")).unwrap();
+        assert_eq!(answers.join().unwrap().stdout, "10\n");
+    });
+    wait_for("one worker", || {
+        (pids(&world, "worker").len() == 1).then_some(())
+    });
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap();
+    let hand: &Value = &nodes.iter().find(|it| it["name"] == "hand").unwrap()["facts"];
+    assert_eq!((&hand["count"], &hand["value"]), (&1.into(), &0.0.into()));
+    assert!(
+        hand["counted"]["ups"].as_u64() >= Some(1) && hand["refusal"].is_null(),
+        "{hand}"
+    );
+    world.ok(&["down"]);
+}
