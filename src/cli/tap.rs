@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "REGEX")]
     regex: Option<String>,
     /// End after so many messages.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End after this long; with fewer messages than `--count` the exit code is 1.
     #[arg(long, value_name = "DURATION")]
@@ -114,6 +114,7 @@ impl Args {
             );
             return Err(failure.help(format!("links with wires: {}", links.join(", "))));
         }
+        self.ends(&wires)?;
         let mut sources: Vec<InstanceName> = wires
             .iter()
             .filter_map(|wire| seen_by(plan, wire))
@@ -128,6 +129,24 @@ impl Args {
             )));
         }
         Ok(sources)
+    }
+
+    /// Refuses a name that is at no end of the link: nothing would ever be shown.
+    fn ends(&self, wires: &[&Wire]) -> Result<(), Failure> {
+        let mut names: Vec<&str> = wires
+            .iter()
+            .flat_map(|wire| [wire.from.as_str(), wire.to.as_str()])
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in self.from.iter().chain(&self.to) {
+            if !names.contains(&name.as_str()) {
+                let words = format!("no instance `{name}` is on the link `{}`", self.link);
+                let help = format!("on it are: {}", names.join(", "));
+                return Err(Failure::new(Exit::Usage, words).help(help));
+            }
+        }
+        Ok(())
     }
 
     /// Who starts the link's wires, where all of them are roles of ours: those are known by name

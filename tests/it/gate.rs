@@ -623,6 +623,16 @@ fn all_was_delivered(net: &Network) {
     assert_eq!(sum(&wire["dropped"]), 0, "{wire}");
 }
 
+/// What could never show anything is refused.
+fn names_nobody(net: &Network) {
+    let nobody = net.world.run(&["tap", "news", "--to", "nobody"]);
+    assert_eq!(nobody.code, 64, "{}", nobody.stderr);
+    let help = "on it are: pub, sub";
+    assert!(nobody.stderr.contains(help), "{}", nobody.stderr);
+    let none = net.world.run(&["tap", "news", "--count", "0"]);
+    assert_eq!(none.code, 64, "{}", none.stderr);
+}
+
 #[test]
 fn tap_shows_what_passes_and_changes_nothing() {
     let net = Network::up(
@@ -681,6 +691,7 @@ fn tap_shows_what_passes_and_changes_nothing() {
         (1, ""),
         "fewer than asked for"
     );
+    names_nobody(&net);
     let wrong = tap(&["--regex", "("]);
     assert_eq!(wrong.code, 1);
     assert!(
