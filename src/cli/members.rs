@@ -19,6 +19,7 @@ use crate::model::limits::WireLimits;
 use crate::model::security::{Admitted, Guarded, KEYS_DIR, OPERATOR};
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
+use crate::roles::Kind;
 use crate::roles::replica;
 use crate::run::facts;
 use crate::run::keys::KeyDir;
@@ -43,7 +44,7 @@ const BROADCAST_MS: u64 = 1_000;
 const NAMED_MAX: usize = 8;
 
 /// The options that name a replica.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct TargetArgs {
     /// The node to talk to [env: KILO_LEADER_NAME]
     #[arg(short, long, value_name = "NAME")]
@@ -78,8 +79,36 @@ impl TargetArgs {
     }
 
     /// Finds the replica.
-    pub(super) fn find(self, env: &SeedEnv, global: &Global) -> Result<Target, Failure> {
-        let name = env.text(self.name, "KILO_LEADER_NAME");
+    pub(super) fn find(mut self, env: &SeedEnv, global: &Global) -> Result<Target, Failure> {
+        self.name = env.text(self.name, "KILO_LEADER_NAME");
+        self.find_door((env, global), first_door)
+    }
+
+    /// Finds a port of a node by its name; where no node is named, that of the only one of a kind.
+    pub(super) fn find_port(
+        mut self,
+        env: &SeedEnv,
+        global: &Global,
+        (kind, port): (Kind, &str),
+    ) -> Result<Target, Failure> {
+        if self.name.is_none() && self.endpoint.is_none() {
+            let plans = running(global.topology.as_deref())?;
+            let instances = plans.iter().flat_map(|plan| &plan.instances);
+            let mut of_kind = instances.filter(|instance| instance.kind == kind);
+            self.name = match (of_kind.next(), of_kind.next()) {
+                (Some(only), None) => Some(only.name.to_string()),
+                (Some(_), Some(_)) | (None, _) => None,
+            };
+        }
+        self.find_door((env, global), |instance| door_of(instance, port))
+    }
+
+    fn find_door(
+        self,
+        (env, global): (&SeedEnv, &Global),
+        pick: impl Fn(&Instance) -> Option<Door> + Copy,
+    ) -> Result<Target, Failure> {
+        let name = self.name;
         if let Some(text) = self.endpoint {
             let endpoint = text
                 .parse()
@@ -103,7 +132,7 @@ impl TargetArgs {
         let name = name.ok_or_else(|| {
             Failure::new(Exit::Usage, "which node? say `-n NAME` or `--endpoint`")
         })?;
-        let door = door(env, global, &name)?;
+        let door = door(env, global, (&name, pick))?;
         let keys = match &door.guarded {
             Some(guarded) => operator(guarded)?,
             None => Keys::Open,
@@ -155,7 +184,11 @@ fn operator(guarded: &Guarded) -> Result<Keys, Failure> {
 }
 
 /// The door of a node: among running networks, else in the manifest.
-fn door(env: &SeedEnv, global: &Global, name: &str) -> Result<Door, Failure> {
+fn door(
+    env: &SeedEnv,
+    global: &Global,
+    (name, pick): (&str, impl Fn(&Instance) -> Option<Door> + Copy),
+) -> Result<Door, Failure> {
     let env = &env.0;
     let written_path = global.file.as_ref().or(global.peers.as_ref()).cloned();
     let from_env = || env.get("ZMQNET_FILE").or_else(|| env.get("PEERS_PATH"));
@@ -166,7 +199,7 @@ fn door(env: &SeedEnv, global: &Global, name: &str) -> Result<Door, Failure> {
     let mut found: Vec<(String, Door)> = plans
         .iter()
         .filter_map(|plan| {
-            let door = first_door(plan.instance(name)?)?;
+            let door = pick(plan.instance(name)?)?;
             Some((plan.topology.as_str().to_owned(), door))
         })
         .collect();
@@ -175,7 +208,7 @@ fn door(env: &SeedEnv, global: &Global, name: &str) -> Result<Door, Failure> {
         0 => match manifest_file::find(None, global, env) {
             // Where something runs, the name is what is wrong, not that there is no manifest.
             Err(_) if !plans.is_empty() => Err(unknown(name, plans.iter().flat_map(names))),
-            found => written(env, &found?, name),
+            found => written(env, &found?, (name, pick)),
         },
         1 => Ok(found.remove(0).1),
         _ => {
@@ -184,6 +217,18 @@ fn door(env: &SeedEnv, global: &Global, name: &str) -> Result<Door, Failure> {
             Err(Failure::new(Exit::Usage, message).help("say which with `-T NAME`"))
         }
     }
+}
+
+/// A node's port of a name, rather by tcp.
+fn door_of(instance: &Instance, name: &str) -> Option<Door> {
+    let ports = || instance.ports.iter().filter(|port| port.port == name);
+    let port = ports()
+        .find(|port| port.address.port().is_some())
+        .or_else(|| ports().next())?;
+    Some(Door {
+        endpoint: port.address.clone(),
+        guarded: port.guarded.clone(),
+    })
 }
 
 /// A node's first port that a person can reach.
@@ -286,7 +331,11 @@ fn wrong(found: &[Diagnostic], sources: &Sources) -> Failure {
 }
 
 /// Where a node of the manifest listens.
-fn written(env: &Environment, file: &Path, name: &str) -> Result<Door, Failure> {
+fn written(
+    env: &Environment,
+    file: &Path,
+    (name, pick): (&str, impl Fn(&Instance) -> Option<Door>),
+) -> Result<Door, Failure> {
     match read(env, file)? {
         Written::Peers(members) => members
             .iter()
@@ -298,7 +347,7 @@ fn written(env: &Environment, file: &Path, name: &str) -> Result<Door, Failure> 
             .ok_or_else(|| unknown(name, members.iter().map(|member| member.name.as_str()))),
         Written::Planned(plan) => plan
             .instance(name)
-            .and_then(first_door)
+            .and_then(pick)
             .ok_or_else(|| unknown(name, names(&plan))),
     }
 }

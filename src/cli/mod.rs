@@ -6,6 +6,7 @@
 mod apply;
 mod attach;
 mod bench;
+mod bus;
 pub mod check;
 mod completions;
 mod conns;
@@ -129,6 +130,7 @@ enum Command {
     Bench(bench::Args),
     /// Run one replica in the foreground
     Serve(serve::Args),
+    Bus(bus::Args),
     Logs(logs::Args),
     Apply(apply::Args),
     Up(apply::UpArgs),
@@ -165,6 +167,7 @@ impl Command {
             Self::Probe(args) => args.run(global),
             Self::Bench(args) => args.run(global),
             Self::Serve(args) => args.run(global),
+            Self::Bus(args) => args.run(global),
             Self::Logs(args) => args.run(global),
             Self::Apply(args) => args.run(global),
             Self::Up(args) => args.run(global),

@@ -3,4 +3,5 @@
 //! It prints nothing and finds no endpoints: the command line does both.
 
 pub mod bench;
+pub mod bus;
 pub mod courier;

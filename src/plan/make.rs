@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path as FsPath, PathBuf};
 
 use super::{After, Condition, Exec, Instance, Origin, PLAN_VERSION, Plan, Port, Process, Run};
-use super::{Socket, Wire, digest, gates, order, unbuilt};
+use super::{Socket, Wire, buses, digest, gates, order, unbuilt};
 use crate::manifest::node::{AfterCondition, EnvDecl, RunDecl};
 use crate::manifest::topology::Ordered;
 use crate::model::endpoint::Endpoint;
@@ -192,9 +192,13 @@ impl Maker<'_> {
                 let program = self.topology.programs.get(&key).unwrap_or(&key).clone();
                 Some(Exec::Program { program, args })
             }
+            Kind::Bus => {
+                let common = self.common(instance);
+                let config = buses::config(self.topology, instance, common);
+                Some(Exec::Role(roles::Config::Bus(config)))
+            }
             Kind::Peer
             | Kind::Lighthouse
-            | Kind::Bus
             | Kind::Queue
             | Kind::Kv
             | Kind::Stream

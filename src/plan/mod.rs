@@ -5,6 +5,7 @@
 //! `apply` does. It holds no time, no random id and no secret: the same inputs give the same bytes.
 
 mod admitted;
+mod buses;
 pub mod change;
 pub mod diff;
 pub mod digest;

@@ -5,19 +5,20 @@
 
 use std::net::IpAddr;
 
-use super::{Origin, Unbuilt};
+use super::{Origin, Unbuilt, buses};
 use crate::manifest::node::{AfterCondition, NodeDecl};
 use crate::manifest::policy::UpdateOrder;
-use crate::model::policy::LogTarget;
+use crate::model::policy::{LogTarget, Overflow};
 use crate::model::socket::Pattern;
+use crate::roles::Kind;
 use crate::source::path::Path;
-use crate::topology::{Link, Node, Topology};
+use crate::topology::{End, Link, Node, Topology};
 
 /// One row: a key of a node, and whether it is asked for.
 type NodeKey = (&'static str, fn(&NodeDecl) -> bool);
 
 /// One row: a key of a link, and whether it is asked for.
-type LinkKey = (&'static str, fn(&Link) -> bool);
+type LinkKey = (&'static str, fn(&Topology, &Link) -> bool);
 
 const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
@@ -37,20 +38,50 @@ const NODE_KEYS: &[NodeKey] = &[
 ];
 
 const LINK_KEYS: &[LinkKey] = &[
-    ("via", |link| link.decl.via.is_some()),
-    ("filters", |link| link.decl.filters.is_some()),
-    ("hwm", |link| {
-        link.decl.hwm.is_some() && !is_gated_pubsub(link)
+    ("via", |_, link| {
+        link.decl.via.is_some() && link.decl.pattern != Pattern::Pubsub
     }),
-    ("overflow", |link| {
-        link.decl.overflow.is_some() && !is_gated_pubsub(link)
+    ("filters", |_, link| link.decl.filters.is_some()),
+    ("hwm", |topology, link| {
+        link.decl.hwm.is_some() && !is_gated_pubsub(link) && !is_served(topology, link)
     }),
-    ("shape", |link| link.decl.shape.is_some()),
+    ("overflow", |topology, link| {
+        link.decl.overflow.is_some() && !is_gated_pubsub(link) && !is_served(topology, link)
+    }),
+    ("shape", |_, link| link.decl.shape.is_some()),
 ];
 
 /// A gate has queues of its own where messages may be dropped; elsewhere it has the sockets' own.
 fn is_gated_pubsub(link: &Link) -> bool {
     link.decl.gate == Some(true) && link.decl.pattern == Pattern::Pubsub
+}
+
+/// A bus has a queue for each subscriber, and no publisher of its ever waits.
+fn is_served(topology: &Topology, link: &Link) -> bool {
+    let is_bus = |end: &End| topology.nodes[end.node].kind == Kind::Bus;
+    let is_from = || link.from.iter().all(is_bus);
+    let by_bus = link.via.as_ref().map_or_else(is_from, is_bus);
+    by_bus && link.decl.overflow != Some(Overflow::Block)
+}
+
+/// Where links that one bus serves say different things of its subscribers, which it cannot tell
+/// apart.
+fn of_bus(topology: &Topology, node: usize, add: &mut impl FnMut(String, &Path)) {
+    if topology.nodes[node].kind != Kind::Bus {
+        return;
+    }
+    let said = |link: &Link| (link.decl.overflow, link.decl.hwm);
+    let mut links = buses::served(topology, node).filter(|link| said(link) != (None, None));
+    let Some(first) = links.next() else {
+        return;
+    };
+    for link in links.filter(|link| said(link) != said(first)) {
+        let words = format!(
+            "`overflow` or `hwm` of two links by one bus (`{}` says another)",
+            first.name
+        );
+        add(words, &link.at);
+    }
 }
 
 /// Everything that is asked for and not built.
@@ -62,8 +93,9 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
             origin: origin(at),
         });
     };
-    for node in &topology.nodes {
+    for (index, node) in topology.nodes.iter().enumerate() {
         of_node(node, &mut add);
+        of_bus(topology, index, &mut add);
     }
     for unit in &topology.units {
         for (name, host) in unit.decl.hosts.iter() {
@@ -76,7 +108,7 @@ pub fn of(topology: &Topology, origin: &dyn Fn(&Path) -> Origin) -> Vec<Unbuilt>
     }
     for link in &topology.links {
         for (key, is_asked) in LINK_KEYS {
-            if is_asked(link) {
+            if is_asked(topology, link) {
                 add(format!("`{key}`"), &link.at.key(*key));
             }
         }

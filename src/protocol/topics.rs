@@ -10,6 +10,10 @@
 
 use std::collections::HashMap;
 
+/// What a subscription begins with that is answered with its own topic, to whoever subscribed and to
+/// nobody else: all its subscriptions before it count now.
+pub const READY_PREFIX: &[u8] = b"ZN1.ready.";
+
 /// A prefix that somebody holds. It names the same prefix as long as anybody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix(u32);

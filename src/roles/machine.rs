@@ -135,6 +135,15 @@ pub enum Action {
         /// Whether it is asked for now.
         is_on: bool,
     },
+    /// Publish a message, where the wire fans out for the machine, and answer how many it was for.
+    Publish {
+        /// Whom to answer.
+        caller: Caller,
+        /// The id to give back.
+        id: Bytes,
+        /// Its frames, the topic first.
+        frames: Vec<Bytes>,
+    },
     /// Answer `status` with what is known; who runs the machine adds what it knows of connections.
     Report {
         /// Whom.

@@ -4,6 +4,7 @@
 //! actions. `run` drives it over real sockets, `sim` over simulated ones.
 
 pub mod backends;
+pub mod bus;
 pub mod cache;
 pub mod echo;
 pub mod feedback;
@@ -88,6 +89,8 @@ pub enum Config {
     Cache(cache::Config),
     /// Scales a node to hold a value.
     Feedback(feedback::Config),
+    /// Between publishers and subscribers.
+    Bus(bus::Config),
 }
 
 impl Config {
@@ -97,6 +100,7 @@ impl Config {
             (Self::Replica(was), Self::Replica(now)) => was.fixed_change(now),
             (Self::Gate(was), Self::Gate(now)) => was.fixed_change(now),
             (Self::Echo(was), Self::Echo(now)) => was.common.fixed_change(&now.common),
+            (Self::Bus(was), Self::Bus(now)) => was.fixed_change(now),
             (Self::Proxy(was), Self::Proxy(now)) => was.fixed_change(now),
             (Self::Cache(was), Self::Cache(now)) => was.proxy.fixed_change(&now.proxy),
             (Self::Feedback(was), Self::Feedback(now)) => was.fixed_change(now),
@@ -106,7 +110,8 @@ impl Config {
                 | Self::Echo(_)
                 | Self::Proxy(_)
                 | Self::Cache(_)
-                | Self::Feedback(_),
+                | Self::Feedback(_)
+                | Self::Bus(_),
                 _,
             ) => Some("its kind"),
         }
@@ -121,6 +126,7 @@ impl Config {
             Self::Proxy(_) => Kind::Proxy,
             Self::Cache(_) => Kind::Cache,
             Self::Feedback(_) => Kind::Feedback,
+            Self::Bus(_) => Kind::Bus,
         }
     }
 
@@ -132,6 +138,7 @@ impl Config {
             Self::Proxy(config) => Some(&config.common),
             Self::Cache(config) => Some(&config.proxy.common),
             Self::Feedback(config) => Some(&config.common),
+            Self::Bus(config) => Some(&config.common),
         }
     }
 
@@ -144,6 +151,7 @@ impl Config {
             Self::Proxy(config) => &config.common.health,
             Self::Cache(config) => &config.proxy.common.health,
             Self::Feedback(config) => &config.common.health,
+            Self::Bus(config) => &config.common.health,
         }
     }
 
@@ -152,7 +160,7 @@ impl Config {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
             Self::Gate(config) => serde_json::json!({ "config": config }),
-            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) => {
+            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) => {
                 serde_json::json!({ "config": self })
             }
         }
@@ -206,7 +214,7 @@ pub const ROLES: [Role; 15] = [
         keys: &["buffer", "welcome", "retain", "sequence"],
         has_store: false,
         stands: &[(Pattern::Pubsub, BOTH)],
-        is_built: false,
+        is_built: true,
         rank: 0,
     },
     Role {

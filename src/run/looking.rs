@@ -243,6 +243,11 @@ fn message(place: &Place, seen: &Seen) -> Value {
     })
 }
 
+/// A whole frame as text where it is some, else in base64, with its size.
+pub fn frame(frame: &Bytes) -> Value {
+    shown(frame, frame.len())
+}
+
 /// A frame as text where it is some, else in base64, with its whole size.
 fn shown(frame: &Bytes, size: usize) -> Value {
     let is_plain = |text: &&str| {

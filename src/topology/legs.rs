@@ -148,13 +148,17 @@ fn binds(link: &LinkDecl, from: &[End], to: &[End], nodes: &[Node]) -> Side {
 /// The side that always listens because of what stands there: brokers, stores, peers; and the
 /// side across from a stream or spool that subscribes, since those dial.
 pub(super) fn forced(pattern: Pattern, from: &[End], to: &[End], nodes: &[Node]) -> Option<Side> {
+    let is_bus: fn(&Node) -> bool = |node| node.kind == Kind::Bus;
     let has = |ends: &[End], wanted: fn(&Node) -> bool| ends.iter().any(|e| wanted(&nodes[e.node]));
     match pattern {
         Pattern::Mesh => Some(Side::To),
         Pattern::Gossip => Some(Side::From),
         Pattern::Request if has(from, |node| node.kind == Kind::Queue) => Some(Side::From),
         Pattern::Request => has(to, |node| !node.is_program()).then_some(Side::To),
-        Pattern::Pubsub if has(to, |node| node.kind == Kind::Bus) => Some(Side::To),
+        // Of two buses the one that gets the messages dials: it says which topics it wants.
+        Pattern::Pubsub if has(to, is_bus) && !from.iter().all(|e| is_bus(&nodes[e.node])) => {
+            Some(Side::To)
+        }
         Pattern::Pubsub => {
             (has(from, |n| !n.is_program()) || has(to, |n| !n.is_program())).then_some(Side::From)
         }

@@ -14,11 +14,12 @@ use crate::model::key::KeyPair;
 use crate::model::limits::WireLimits;
 use crate::model::policy::Overflow;
 use crate::model::socket::SocketType;
+use crate::protocol::topics::READY_PREFIX;
 
 use super::curve::{self, CurveClient};
 use super::hub::{
-    Admission, ConnId, Dialling, Fan, FanConfig, FanFacts, Guard, Hub, HubEvent, READY_PREFIX,
-    Ring, Security, Tap,
+    Admission, ConnId, Dialling, Fan, FanConfig, FanFacts, Guard, Hub, HubEvent, Ring, Security,
+    Tap,
 };
 use super::tests::{LONG, free, next, raw_as};
 

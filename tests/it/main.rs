@@ -7,6 +7,7 @@
 
 mod apply;
 mod attack;
+mod bus;
 mod capture;
 mod check;
 mod cli;

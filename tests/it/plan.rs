@@ -316,7 +316,7 @@ fn what_is_not_built_is_planned_and_named() {
     let file = manifest(
         &world,
         first,
-        "nodes:\n  bus: {kind: bus}\n  ping: {command: [/bin/true]}\n  pong: {command: [/bin/true]}\nlinks:\n  pings: {pattern: pubsub, from: ping, to: pong, via: bus}\n",
+        "nodes:\n  beacon: {kind: lighthouse}\n  east: {kind: peer, replicas: 2}\nlinks:\n  talk: {pattern: gossip, among: east, via: beacon}\n",
     );
     let plan = world.ok(&["plan", &file, "-o", "json"]).json();
     let what: Vec<&str> = plan["unbuilt"]
@@ -325,11 +325,11 @@ fn what_is_not_built_is_planned_and_named() {
         .iter()
         .map(|u| u["what"].as_str().unwrap())
         .collect();
-    assert_eq!(what, ["kind `bus`", "`via`"]);
-    assert_eq!(plan["unbuilt"][1]["origin"]["line"], 9);
+    assert_eq!(what, ["kind `lighthouse`", "kind `peer`", "`via`"]);
+    assert_eq!(plan["unbuilt"][2]["origin"]["line"], 8);
     let table = world.ok(&["plan", &file]).stdout;
     assert!(
-        table.contains("not built yet: kind `bus` (nodes.bus.kind, line 5)"),
+        table.contains("not built yet: kind `lighthouse` (nodes.beacon.kind, line 5)"),
         "{table}"
     );
 }

@@ -4,7 +4,7 @@ use crate::replica::Mesh;
 use crate::support::{py, root};
 
 /// The fenced blocks of a language or of its output, in order.
-fn blocks(text: &str) -> Vec<(String, String)> {
+pub(crate) fn blocks(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {

@@ -45,6 +45,27 @@ fn the_echo_gives_a_hundred_requests_back() {
 }
 
 #[test]
+fn two_displays_are_welcomed_by_the_bus_and_read_both_sensors() {
+    let _turn = default_ports();
+    let world = World::new();
+    let example = |args: &[&str]| zmqnet(&world, args).output().unwrap();
+    let applied = example(&["apply", "topologies/bus.yaml"]);
+    let talk = String::from_utf8_lossy(&applied.stderr);
+    assert!(applied.status.success(), "{talk}");
+    for display in ["display-0", "display-1"] {
+        wait_for(display, || {
+            let logs = example(&["logs", display]).stdout;
+            let line = "welcome, then 40 readings of cellar and kitchen";
+            String::from_utf8_lossy(&logs).contains(line).then_some(())
+        });
+    }
+    let status = example(&["status", "--wires"]).stdout;
+    let status = String::from_utf8_lossy(&status);
+    assert_eq!(status.matches("connected").count(), 4, "{status}");
+    world.ok(&["down"]);
+}
+
+#[test]
 fn the_proxy_finds_a_squarer_for_every_number() {
     says(
         "topologies/proxy.yaml",

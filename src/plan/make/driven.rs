@@ -4,6 +4,7 @@ use super::{Maker, Port};
 use crate::model::endpoint::Endpoint;
 use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
+use crate::plan::buses;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
 use crate::roles::{cache, feedback, proxy};
@@ -65,10 +66,7 @@ impl Maker<'_> {
     }
 
     fn dial_name(&self, leg: usize) -> String {
-        format!(
-            "to {}",
-            self.topology.links[self.topology.legs[leg].link].name
-        )
+        buses::dial_name(self.topology, leg)
     }
 
     pub(super) fn proxy(&self, instance: &topology::Instance) -> proxy::Config {

@@ -5,9 +5,11 @@
 //! listening, finish what was begun, write what is queued, end with code 0.
 
 mod dials;
+mod fanning;
 mod health;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +22,7 @@ use crate::protocol::zn1::{self, Reply};
 use crate::roles;
 use crate::roles::machine::{Action, Common, Conn, Event, Machine};
 use crate::run::keys::Keyring;
-use crate::wire::hub::{ConnId, Hub, HubEvent, Security, SendError};
+use crate::wire::hub::{ConnId, Fan, Hub, HubEvent, Security, SendError};
 use crate::wire::linger::Linger;
 
 use super::conns;
@@ -52,6 +54,8 @@ struct Driver<M> {
     config: roles::Config,
     machine: M,
     hub: Hub,
+    /// What fans out for the machine, where that is a bus.
+    fan: Option<Arc<Fan>>,
     /// Its keys, where a socket that listens is encrypted.
     keyring: Option<Keyring>,
     limits: WireLimits,
@@ -99,6 +103,8 @@ impl<M: Machine> Driver<M> {
             .map_err(NodeError::Listen)?;
         let keyring = keyring(told)?;
         hub.limit(limits.clone());
+        let mut tapping = Tapping::new(&told.name);
+        let fan = fanning::fan(config, &mut tapping);
         let mut encrypted = 0..;
         for port in &told.ports {
             let number = port.guarded.as_ref().and_then(|_| encrypted.next());
@@ -106,12 +112,16 @@ impl<M: Machine> Driver<M> {
                 (Some(keyring), Some(number)) => keyring.security(number),
                 (None, _) | (_, None) => Security::Open,
             };
-            hub.listen(&port.name, &port.bind, port.socket, security)
-                .map_err(NodeError::Listen)?;
+            match &fan {
+                Some(fan) => fanning::listen(&mut hub, fan, port, security),
+                None => hub.listen(&port.name, &port.bind, port.socket, security),
+            }
+            .map_err(NodeError::Listen)?;
             tracing::info!("bound to {}", port.bind);
         }
         let mut driver = Self {
-            tapping: Tapping::new(&told.name),
+            tapping,
+            fan,
             config: config.clone(),
             machine,
             hub,
@@ -266,6 +276,10 @@ impl<M: Machine> Driver<M> {
             Action::Subscribe { conn, topic, is_on } => {
                 // Whoever is gone publishes nothing.
                 self.hub.subscribe(ConnId(conn.0), topic, is_on).ok();
+            }
+            Action::Publish { caller, id, frames } => {
+                let reply = fanning::publish(self.fan.as_deref(), id, &frames);
+                self.act(caller.reply(&reply), unsent);
             }
             Action::Report { caller, id } => {
                 // By the health socket it is asked of the driver, and told all.

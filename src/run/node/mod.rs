@@ -31,6 +31,7 @@ use crate::model::name::InstanceName;
 use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
+use crate::roles::bus;
 use crate::roles::cache;
 use crate::roles::echo;
 use crate::roles::feedback;
@@ -86,6 +87,7 @@ pub fn main(told: &Path) -> ExitCode {
             driver::run(&config, proxy::Machine::new(&cache.proxy, memory))
         }
         roles::Config::Feedback(feedback) => driver::run(&config, feedback::Machine::new(feedback)),
+        roles::Config::Bus(bus) => driver::run(&config, bus::Machine::beside_a_fan(bus)),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

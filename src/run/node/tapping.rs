@@ -18,6 +18,9 @@ use crate::wire::hub::{ConnId, Hub, Ring, Tap};
 /// How often what was seen is dealt out while nobody asks, so that who no longer asks is forgotten.
 const DEAL_EVERY: Duration = Duration::from_secs(1);
 
+/// The place of all that a bus fans out.
+const ALL: usize = usize::MAX;
+
 /// Who looks, and at what.
 pub(super) struct Tapping {
     name: InstanceName,
@@ -42,6 +45,11 @@ impl Tapping {
             places: HashMap::new(),
             dealt: Instant::now(),
         }
+    }
+
+    /// A tap on what a bus fans out, whose publishers are not told apart.
+    pub(super) fn all(&mut self) -> Tap {
+        Tap::new(&self.ring, ALL)
     }
 
     /// Notes a message that came by the public port.
@@ -88,7 +96,16 @@ impl Tapping {
     fn deal(&mut self) {
         self.dealt = Instant::now();
         let places = &self.places;
-        let place = |number: usize| places.get(&number).cloned();
+        let name = self.name.to_string();
+        let place = |number: usize| match number {
+            ALL => Some(Place {
+                link: String::new(),
+                from: String::new(),
+                to: name.clone(),
+                is_forward: true,
+            }),
+            number => places.get(&number).cloned(),
+        };
         self.looking.turn(&self.ring, place);
         if !self.looking.is_on() {
             self.places = HashMap::new();

@@ -67,7 +67,7 @@ pub use dialling::{DialId, Dialling};
 use door::{Claimant, Door, Ear, Lobby, Order, Room};
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
-pub use fan::{Fan, FanConfig, FanFacts, Published, READY_PREFIX, SubscriberFacts, TopicFacts};
+pub use fan::{Fan, FanConfig, FanFacts, Published, SubscriberFacts, TopicFacts};
 pub use forward::{Dropped, Flow, Ledger, Passed};
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 pub use hold::{Face, Held, HoldError};

@@ -13,7 +13,7 @@ use crate::wire::dial::{DialError, DialState};
 use crate::wire::hub::{DialId, Dialling};
 use crate::wire::keyed::Keys;
 
-use super::{Driver, common, guarded};
+use super::{Driver, common, fanning, guarded};
 use crate::run::node::millis;
 
 /// Somebody who is dialled, and what is known of that.
@@ -79,9 +79,17 @@ impl<M: Machine> Driver<M> {
                         identity: identity.into(),
                         security: keys.as_ref().and_then(|keys| keys.first().cloned()),
                     };
-                    let id = self
-                        .hub
-                        .dial(&told.name, &told.endpoint, told.socket, dialling);
+                    let id = match &self.fan {
+                        Some(fan) => {
+                            let topics = fanning::topics(&self.config, &told.name);
+                            let asked = (fan, topics);
+                            self.hub
+                                .dial_fan(&told.name, &told.endpoint, asked, dialling)
+                        }
+                        None => self
+                            .hub
+                            .dial(&told.name, &told.endpoint, told.socket, dialling),
+                    };
                     self.hub.rekey(id, keys.unwrap_or_default());
                     dialled.id = Some(id);
                 }

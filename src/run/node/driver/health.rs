@@ -13,7 +13,7 @@ use crate::run::node::conns;
 use crate::wire::hub::ConnId;
 
 use super::dials::Dialled;
-use super::{Driver, common};
+use super::{Driver, common, fanning};
 
 /// The params of `reconfigure`.
 #[derive(Deserialize)]
@@ -69,6 +69,7 @@ impl<M: Machine> Driver<M> {
             return Reply::failure(zn1::CONFLICT, id, words);
         }
         self.machine.adopt(&config);
+        fanning::adopt(self.fan.as_deref(), &config);
         self.config = config;
         self.admit();
         self.redial();
@@ -85,6 +86,9 @@ impl<M: Machine> Driver<M> {
             "facts": self.machine.facts(),
             "peers": self.dialled.iter().map(Dialled::facts).collect::<Vec<_>>(),
         });
+        if let Some(fan) = &self.fan {
+            facts["fan"] = json!(fan.facts());
+        }
         let known = facts.as_object_mut().expect("made in the lines above");
         known.extend(conns::facts(&self.hub, &self.limits));
         facts

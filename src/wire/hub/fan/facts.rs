@@ -66,7 +66,7 @@ impl Fan {
                 Some(SubscriberFacts {
                     conn: subscriber.conn,
                     is_bus: subscriber.is_bus,
-                    passed: subscriber.peer.upgrade()?.passed()?,
+                    passed: subscriber.taker.upgrade()?.passed()?,
                 })
             })
             .collect();

@@ -483,4 +483,4 @@ fn is_flushed(session: &mut Session, write: Kernel<'_>) -> bool {
 
 #[cfg(test)]
 #[path = "lane_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -45,15 +45,15 @@ fn pass(from: &mut Session, to: &mut Session) {
 }
 
 /// A lane, its session and the kernel behind them.
-struct Pipe {
-    lane: Lane,
+pub(in crate::wire::hub::fan) struct Pipe {
+    pub(in crate::wire::hub::fan) lane: Lane,
     session: Session,
-    room: usize,
+    pub(in crate::wire::hub::fan) room: usize,
     taken: Vec<u8>,
 }
 
 impl Pipe {
-    fn new(bounds: Bounds) -> Self {
+    pub(in crate::wire::hub::fan) fn new(bounds: Bounds) -> Self {
         Self {
             lane: Lane::new(bounds),
             session: session(),
@@ -79,13 +79,20 @@ impl Pipe {
     }
 
     fn offer(&mut self, bytes: &[u8], spans: &[Span]) -> u64 {
-        let mut write = Self::kernel(&mut self.room, &mut self.taken);
-        let mut source = Source { bytes, kept: None };
-        self.lane
-            .offer(&mut self.session, &mut source, (spans, &mut write))
+        self.take(&mut Source { bytes, kept: None }, spans)
     }
 
-    fn advance(&mut self) {
+    pub(in crate::wire::hub::fan) fn take(
+        &mut self,
+        source: &mut Source<'_>,
+        spans: &[Span],
+    ) -> u64 {
+        let mut write = Self::kernel(&mut self.room, &mut self.taken);
+        self.lane
+            .offer(&mut self.session, source, (spans, &mut write))
+    }
+
+    pub(in crate::wire::hub::fan) fn advance(&mut self) {
         let mut write = Self::kernel(&mut self.room, &mut self.taken);
         if is_flushed(&mut self.session, &mut write) {
             self.lane.advance(&mut self.session, &mut write);

@@ -16,6 +16,8 @@
 //! It must never take memory for a message and a subscriber, and never lock a connection before the
 //! fan: the order is fan, then connection.
 
+#[cfg(test)]
+mod alike_tests;
 pub(super) mod cut;
 mod facts;
 pub(super) mod lane;
@@ -23,26 +25,21 @@ mod retain;
 mod sequence;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{BufMut, Bytes};
 
 use crate::model::policy::Overflow;
-use crate::protocol::topics::{Prefix, Topics};
+use crate::protocol::topics::{Prefix, READY_PREFIX, Topics};
 
 use super::ConnId;
 use super::forward::Passed;
-use super::peer::Peer;
 use super::tap::Tap;
 use cut::{CutFault, CutSink, Cutter, Place};
 pub use facts::{FanFacts, SubscriberFacts, TopicFacts};
 use lane::{Bounds, Source, Span};
 use retain::Retained;
 use sequence::Sequences;
-
-/// What a subscription begins with that is answered with its own topic, to whoever subscribed and to
-/// nobody else: all subscriptions before it count now.
-pub const READY_PREFIX: &[u8] = b"ZN1.ready.";
 
 /// More pieces than this are put together before they are written.
 const PIECES_MAX: usize = 16;
@@ -77,6 +74,15 @@ pub struct Published {
     pub queued: u64,
 }
 
+/// Where a subscriber's messages go: its connection, or what stands for one in a test.
+pub(super) trait Taker: Send + Sync {
+    /// Takes messages. Says how many of them were dropped.
+    fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64;
+
+    /// What passed to it, until it was counted elsewhere.
+    fn passed(&self) -> Option<Passed>;
+}
+
 /// The fan-out from publishers to subscribers.
 pub struct Fan(Mutex<State>);
 
@@ -105,7 +111,7 @@ struct State {
 }
 
 struct Subscriber {
-    peer: Weak<Peer>,
+    taker: Weak<dyn Taker>,
     conn: ConnId,
     is_bus: bool,
     is_welcomed: bool,
@@ -195,13 +201,13 @@ impl Fan {
     }
 
     /// A subscriber is there. Gives its number.
-    pub(super) fn join(&self, peer: &Arc<Peer>, conn: ConnId, identity: &[u8]) -> u32 {
+    pub(super) fn join(&self, taker: Weak<dyn Taker>, conn: ConnId, identity: &[u8]) -> u32 {
         let mut state = self.state();
         let name = identity.split(|byte| *byte == b'#').next();
         let name = std::str::from_utf8(name.unwrap_or_default());
         let is_bus = name.is_ok_and(|name| state.config.buses.contains(name));
         let subscriber = Some(Subscriber {
-            peer: Arc::downgrade(peer),
+            taker,
             conn,
             is_bus,
             is_welcomed: false,
@@ -328,16 +334,16 @@ impl State {
             };
             let spans = &mut subscriber.spans;
             matched += spans.iter().map(|span| span.messages).sum::<u64>();
-            if let Some(peer) = subscriber.peer.upgrade() {
+            if let Some(taker) = subscriber.taker.upgrade() {
                 dropped += if spans.len() > PIECES_MAX {
                     let one = gather(source.bytes, spans, &mut self.gathered);
                     let mut source = Source {
                         bytes: &self.gathered,
                         kept: None,
                     };
-                    peer.take_spans(&mut source, &[one])
+                    taker.take_spans(&mut source, &[one])
                 } else {
-                    peer.take_spans(&mut source, spans)
+                    taker.take_spans(&mut source, spans)
                 };
             }
             spans.clear();
@@ -404,7 +410,7 @@ impl State {
             messages += 1;
             payload += topic.len() as u64;
         }
-        if let Some(peer) = subscriber.peer.upgrade()
+        if let Some(taker) = subscriber.taker.upgrade()
             && messages > 0
         {
             let span = Span {
@@ -417,7 +423,7 @@ impl State {
                 bytes: &wire,
                 kept: None,
             };
-            peer.take_spans(&mut source, &[span]);
+            taker.take_spans(&mut source, &[span]);
         }
     }
 }

@@ -2,13 +2,13 @@
 //! are read, or a subscriber, to which they are written from there.
 
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 
 use crate::wire::hub::fan::cut::Cutter;
 use crate::wire::hub::fan::lane::{Lane, Source, Span};
-use crate::wire::hub::fan::{self, Fan};
+use crate::wire::hub::fan::{self, Fan, Taker};
 use crate::wire::hub::forward::Passed;
 use crate::wire::hub::inbox::Received;
 use crate::wire::hub::session::Session;
@@ -104,6 +104,16 @@ impl Fanning {
     }
 }
 
+impl Taker for Peer {
+    fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
+        self.take_for_fan(source, spans)
+    }
+
+    fn passed(&self) -> Option<Passed> {
+        Self::passed(self)
+    }
+}
+
 impl Peer {
     /// The handshake is done: asks a publisher for its messages, or has a subscriber counted as one.
     pub(in crate::wire::hub) fn take_part(self: &Arc<Self>, conn: ConnId) {
@@ -119,7 +129,9 @@ impl Peer {
             }
             Some(Fanning::Out { fan, slot, .. }) => {
                 let identity = self.state().session.identity.clone();
-                let number = fan.join(self, conn, &identity);
+                let own: Arc<Self> = self.clone();
+                let taker: Weak<dyn Taker> = Arc::<Self>::downgrade(&own);
+                let number = fan.join(taker, conn, &identity);
                 slot.set(number).ok();
             }
         }
@@ -220,8 +232,7 @@ impl Peer {
         }
     }
 
-    /// Takes messages for a subscriber. Says how many of them were dropped.
-    pub(in crate::wire::hub) fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
+    fn take_for_fan(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
         let Some(Fanning::Out { lane, .. }) = &self.fanning else {
             return 0;
         };
