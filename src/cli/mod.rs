@@ -33,6 +33,7 @@ mod network;
 pub mod plan;
 mod probe;
 mod progress;
+mod queue;
 mod scale;
 pub mod schema;
 mod seed;
@@ -148,6 +149,7 @@ enum Command {
     Why(why::Args),
     Conns(conns::Args),
     Tap(tap::Args),
+    Queue(queue::Args),
     Keys(keys::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -182,6 +184,7 @@ impl Command {
             Self::Why(args) => args.run(global),
             Self::Conns(args) => args.run(global),
             Self::Tap(args) => args.run(global),
+            Self::Queue(args) => args.run(global),
             Self::Keys(args) => args.run(global),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),

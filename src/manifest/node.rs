@@ -139,7 +139,7 @@ pub struct RoleKeys {
     /// lighthouse: how it is found on the local network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<DiscoveryDecl>,
-    /// cache: how much it holds.
+    /// cache, queue: how much it holds. A queue's default: `256MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<Size>,
     /// proxy, cache: the request link to the backend.

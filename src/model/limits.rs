@@ -113,6 +113,34 @@ pub mod hub {
     pub const TAP_FRAME_BYTES_MAX: usize = 64 * 1024;
 }
 
+/// Bounds of a task queue.
+pub mod queue {
+    /// Bytes of tasks and dead letters, where the manifest does not say `max`.
+    pub const BYTES_MAX: usize = 256 * 1024 * 1024;
+    /// Tasks that are not done, dead letters among them; with as many none is taken.
+    pub const TASKS_MAX: usize = 200_000;
+    /// Dead letters; with more the oldest is forgotten and stays counted.
+    pub const DEAD_MAX: usize = 10_000;
+    /// Services with tasks or workers; one more is not taken.
+    pub const SERVICES_MAX: usize = 1_024;
+    /// Ids of done tasks that are remembered, so that the same task is not done again.
+    pub const KNOWN_MAX: usize = 10_000;
+    /// Bytes of their answers.
+    pub const KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Who may wait for one task, one more is refused.
+    pub const WAITERS_MAX: usize = 16;
+    /// Workers of one connection that wait for tasks by `take`.
+    pub const TAKES_MAX: usize = 64;
+    /// Bytes of the words with which a worker says why it failed.
+    pub const FAILURE_BYTES_MAX: usize = 16 * 1024;
+    /// Tasks that one answer of `ls` lists.
+    pub const LISTED_MAX: usize = 1_000;
+    /// The longest delay of a task and the longest lease, in milliseconds: a week.
+    pub const LATER_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
+    /// How long a `take` may wait, in milliseconds.
+    pub const TAKE_MS_MAX: u64 = 60_000;
+}
+
 /// Bounds of what the runner holds.
 pub mod runner {
     /// The largest frame between the keeper and its clients, in bytes.

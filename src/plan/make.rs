@@ -184,6 +184,7 @@ impl Maker<'_> {
                 let config = self.feedback(instance);
                 Some(Exec::Role(roles::Config::Feedback(config)))
             }
+            Kind::Queue => Some(Exec::Role(roles::Config::Queue(self.queue(instance)))),
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();
@@ -199,7 +200,6 @@ impl Maker<'_> {
             }
             Kind::Peer
             | Kind::Lighthouse
-            | Kind::Queue
             | Kind::Kv
             | Kind::Stream
             | Kind::Spool

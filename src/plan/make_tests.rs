@@ -118,7 +118,7 @@ fn the_same_manifest_gives_the_same_bytes_and_what_is_not_built_is_named() {
     assert_eq!(one, two);
     assert_eq!(one.digest.len(), 64);
     let unbuilt: Vec<&str> = one.unbuilt.iter().map(|u| u.what.as_str()).collect();
-    assert_eq!(unbuilt, ["kind `queue`", "`store`", "`via`"]);
+    assert_eq!(unbuilt, ["`store`"]);
     assert_eq!(env(&one, "w", "ZMQNET_TASKS_TYPE"), "REP");
     assert_eq!(
         env(&one, "w", "ZMQNET_TASKS_ENDPOINT"),

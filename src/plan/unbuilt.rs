@@ -39,7 +39,8 @@ const NODE_KEYS: &[NodeKey] = &[
 
 const LINK_KEYS: &[LinkKey] = &[
     ("via", |_, link| {
-        link.decl.via.is_some() && link.decl.pattern != Pattern::Pubsub
+        let is_built = matches!(link.decl.pattern, Pattern::Pubsub | Pattern::Request);
+        link.decl.via.is_some() && !is_built
     }),
     ("filters", |_, link| link.decl.filters.is_some()),
     ("hwm", |topology, link| {

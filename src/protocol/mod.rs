@@ -4,6 +4,7 @@
 
 pub mod envelope;
 pub mod lazy_pirate;
+pub mod mdp;
 pub mod mesh;
 pub mod topics;
 pub mod zn1;

@@ -35,6 +35,8 @@ pub const CONFLICT: u16 = 409;
 pub const TOO_LARGE: u16 = 413;
 /// Too much is waiting already; try later.
 pub const BACK_PRESSURE: u16 = 429;
+/// It was tried, and failed; the result says how.
+pub const FAILED: u16 = 500;
 /// No such verb here.
 pub const NOT_BUILT: u16 = 501;
 /// Not now: it is starting, draining or read-only.

@@ -11,6 +11,7 @@ pub mod feedback;
 pub mod gate;
 pub mod machine;
 pub mod proxy;
+pub mod queue;
 pub mod replica;
 
 use schemars::JsonSchema;
@@ -91,6 +92,8 @@ pub enum Config {
     Feedback(feedback::Config),
     /// Between publishers and subscribers.
     Bus(bus::Config),
+    /// Tasks, each with one live lease.
+    Queue(queue::Config),
 }
 
 impl Config {
@@ -104,16 +107,10 @@ impl Config {
             (Self::Proxy(was), Self::Proxy(now)) => was.fixed_change(now),
             (Self::Cache(was), Self::Cache(now)) => was.proxy.fixed_change(&now.proxy),
             (Self::Feedback(was), Self::Feedback(now)) => was.fixed_change(now),
-            (
-                Self::Replica(_)
-                | Self::Gate(_)
-                | Self::Echo(_)
-                | Self::Proxy(_)
-                | Self::Cache(_)
-                | Self::Feedback(_)
-                | Self::Bus(_),
-                _,
-            ) => Some("its kind"),
+            (Self::Queue(was), Self::Queue(now)) => was.fixed_change(now),
+            (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _)
+            | (Self::Proxy(_) | Self::Cache(_) | Self::Queue(_) | Self::Feedback(_), _)
+            | (Self::Bus(_), _) => Some("its kind"),
         }
     }
 
@@ -127,6 +124,7 @@ impl Config {
             Self::Cache(_) => Kind::Cache,
             Self::Feedback(_) => Kind::Feedback,
             Self::Bus(_) => Kind::Bus,
+            Self::Queue(_) => Kind::Queue,
         }
     }
 
@@ -139,6 +137,7 @@ impl Config {
             Self::Cache(config) => Some(&config.proxy.common),
             Self::Feedback(config) => Some(&config.common),
             Self::Bus(config) => Some(&config.common),
+            Self::Queue(config) => Some(&config.common),
         }
     }
 
@@ -152,6 +151,7 @@ impl Config {
             Self::Cache(config) => &config.proxy.common.health,
             Self::Feedback(config) => &config.common.health,
             Self::Bus(config) => &config.common.health,
+            Self::Queue(config) => &config.common.health,
         }
     }
 
@@ -160,7 +160,12 @@ impl Config {
         match self {
             Self::Replica(config) => serde_json::json!({ "config": config }),
             Self::Gate(config) => serde_json::json!({ "config": config }),
-            Self::Echo(_) | Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) => {
+            Self::Echo(_)
+            | Self::Proxy(_)
+            | Self::Cache(_)
+            | Self::Queue(_)
+            | Self::Bus(_)
+            | Self::Feedback(_) => {
                 serde_json::json!({ "config": self })
             }
         }
@@ -222,10 +227,10 @@ pub const ROLES: [Role; 15] = [
         name: "queue",
         summary: "a task queue: each task has one live lease, a dead worker's task is redelivered",
         ports: &["front", "back"],
-        keys: &["lease", "attempts"],
+        keys: &["lease", "attempts", "max"],
         has_store: true,
         stands: &[(Pattern::Request, TO)],
-        is_built: false,
+        is_built: true,
         rank: 0,
     },
     Role {

@@ -29,6 +29,7 @@ mod mesh_change;
 mod plan;
 mod protocol_doc;
 mod proxy;
+mod queue;
 mod readme;
 mod refused;
 mod replica;

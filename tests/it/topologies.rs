@@ -75,6 +75,16 @@ fn the_proxy_finds_a_squarer_for_every_number() {
 }
 
 #[test]
+fn the_queues_workers_square_three_hundred_numbers() {
+    let sum: u64 = (0..300).map(|number| number * number).sum();
+    says(
+        "topologies/queue.yaml",
+        "client",
+        &format!("300 tasks, sum {sum}"),
+    );
+}
+
+#[test]
 fn the_cache_answers_eight_hundred_and_looks_up_ten() {
     let _turn = default_ports();
     let world = World::new();

@@ -2,18 +2,23 @@
 
 use super::{Maker, Port};
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::queue::BYTES_MAX;
 use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
 use crate::plan::buses;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
-use crate::roles::{cache, feedback, proxy};
+use crate::roles::{cache, feedback, proxy, queue};
 use crate::topology::{self, sockets};
 
 /// How long a request waits for its reply, each try, unless its link says otherwise.
 const TIMEOUT_MS: u64 = 2_000;
 /// Tries of a request in all, unless its link says otherwise.
 const TRIES: u32 = 3;
+/// How long a worker of a queue holds a task, where nobody says.
+const LEASE_MS: u64 = 30_000;
+/// How often a queue tries a task in all, where nobody says.
+const ATTEMPTS: u32 = 5;
 
 impl Maker<'_> {
     /// What every role with the common driver is told.
@@ -127,6 +132,25 @@ impl Maker<'_> {
             scale: scaled.name.clone(),
             range: (told.range.min, told.range.max),
             count: u32::try_from(scaled.instances.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn queue(&self, instance: &topology::Instance) -> queue::Config {
+        let node = &self.topology.nodes[instance.node];
+        let keys = &node.decl.role;
+        let mut links = self.topology.links.iter();
+        let is_via = |link: &&topology::Link| {
+            let via = link.via.as_ref();
+            via.is_some_and(|via| via.node == instance.node)
+        };
+        let carried = links.find(is_via).map(|link| link.name.to_string());
+        let bytes_max = keys.max.and_then(|max| usize::try_from(max.0).ok());
+        queue::Config {
+            common: self.common(instance),
+            service: carried.unwrap_or_else(|| node.name.to_string()),
+            lease_ms: keys.lease.map_or(LEASE_MS, |lease| lease.as_millis()),
+            attempts: keys.attempts.unwrap_or(ATTEMPTS),
+            bytes_max: bytes_max.unwrap_or(BYTES_MAX),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod dials;
 mod fanning;
 mod health;
+mod start;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,12 +31,10 @@ use super::rekeying::rekeyed;
 use super::tapping::Tapping;
 use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable};
 use dials::Dialled;
+pub(super) use start::start;
 
 /// Runs a role to its end.
-pub(super) fn run<M: Machine + Send + 'static>(
-    config: &roles::Config,
-    machine: M,
-) -> Result<(), NodeError> {
+fn run<M: Machine + Send + 'static>(config: &roles::Config, machine: M) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -31,11 +31,6 @@ use crate::model::name::InstanceName;
 use crate::model::socket::SocketType;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles;
-use crate::roles::bus;
-use crate::roles::cache;
-use crate::roles::echo;
-use crate::roles::feedback;
-use crate::roles::proxy;
 use crate::roles::replica::{self, Action, Door, Event, Machine};
 use crate::run::gate;
 use crate::run::keys::Keyring;
@@ -80,14 +75,12 @@ pub fn main(told: &Path) -> ExitCode {
     let result = read(told).and_then(|config| match &config {
         roles::Config::Replica(replica) => run(replica, Options::default()),
         roles::Config::Gate(gate) => gate::run(gate),
-        roles::Config::Echo(echo) => driver::run(&config, echo::Machine::new(echo)),
-        roles::Config::Proxy(proxy) => driver::run(&config, proxy::Machine::new(proxy, None)),
-        roles::Config::Cache(cache) => {
-            let memory = Some(cache::Memory::new(cache));
-            driver::run(&config, proxy::Machine::new(&cache.proxy, memory))
-        }
-        roles::Config::Feedback(feedback) => driver::run(&config, feedback::Machine::new(feedback)),
-        roles::Config::Bus(bus) => driver::run(&config, bus::Machine::beside_a_fan(bus)),
+        roles::Config::Echo(_)
+        | roles::Config::Proxy(_)
+        | roles::Config::Cache(_)
+        | roles::Config::Queue(_)
+        | roles::Config::Bus(_)
+        | roles::Config::Feedback(_) => driver::start(&config),
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,

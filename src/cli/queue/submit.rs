@@ -1,0 +1,148 @@
+//! `queue submit SERVICE [DATA|-]`: one task; with `--wait`, what came of it.
+
+use std::io::Read;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::QueueArgs;
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::seed::block_on;
+use crate::cli::ui::{self, Format, FormatArgs};
+use crate::client::queue::{QueueError, Submission, Submitted};
+use crate::model::limits::WireLimits;
+use crate::model::quantity;
+use crate::wire::dial::DialError;
+
+/// Submit one task
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    queue: QueueArgs,
+    /// Wait until it is done, and print the answer
+    #[arg(long)]
+    wait: bool,
+    /// -100 to 100; higher ones go first
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        allow_hyphen_values = true
+    )]
+    #[arg(value_parser = clap::value_parser!(i16).range(-100..=100))]
+    priority: i16,
+    /// How long it waits before it is begun
+    #[arg(long, value_name = "DURATION")]
+    delay: Option<quantity::Duration>,
+    /// Its id: the same id is the same task, which is done once
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
+    /// Who is to do it.
+    #[arg(value_name = "SERVICE")]
+    service: String,
+    /// What is to be done; `-` for standard input. Default: nothing.
+    #[arg(value_name = "DATA")]
+    data: Option<String>,
+}
+
+/// Standard input to its end, as long as a message may be.
+fn read_stdin() -> Result<Bytes, Failure> {
+    let max = WireLimits::default().message_bytes_max;
+    let mut data = Vec::new();
+    let limited = std::io::stdin()
+        .lock()
+        .take(max as u64 + 1)
+        .read_to_end(&mut data);
+    limited.map_err(|error| Failure::new(Exit::File, format!("standard input: {error}")))?;
+    match data.len() > max {
+        true => Err(Failure::new(
+            Exit::Usage,
+            format!("a task has at most {max} bytes"),
+        )),
+        false => Ok(data.into()),
+    }
+}
+
+impl Args {
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let data = match self.data.as_deref() {
+            Some("-") => read_stdin()?,
+            Some(text) => Bytes::copy_from_slice(text.as_bytes()),
+            None => Bytes::new(),
+        };
+        let mut queue = self.queue.find(global)?;
+        let mut task = Submission::new(self.service, vec![data]);
+        task.priority = self.priority;
+        task.delay = self
+            .delay
+            .map_or(Duration::ZERO, quantity::Duration::as_std);
+        task.waits = self.wait;
+        if let Some(id) = self.id {
+            task.id = id;
+        }
+        let wait = queue.wait();
+        match block_on(queue.client.submit(&task, wait))? {
+            Ok(submitted) => {
+                report(self.format.format, submitted);
+                Ok(Exit::Done)
+            }
+            Err(QueueError::Refused(_, _, result)) if self.format.format != Format::Table => {
+                ui::document(self.format.format, &result);
+                Err(Failure::said(Exit::Failed))
+            }
+            // Nobody knows whether it was taken; the same id would be the same task.
+            Err(error @ QueueError::Unreached(DialError::Silent)) => {
+                let help = format!(
+                    "the task may be done yet: ask again with `--id {}`",
+                    task.id
+                );
+                Err(queue.failure(&error).help(help))
+            }
+            Err(error) => Err(queue.failure(&error)),
+        }
+    }
+}
+
+fn report(format: Format, submitted: Submitted) {
+    match (format, submitted) {
+        (Format::Table, Submitted::Accepted { task, .. }) => ui::data(task),
+        (Format::Table, Submitted::Done { body, .. }) => {
+            for frame in body {
+                ui::raw(&frame);
+                ui::raw(b"\n");
+            }
+        }
+        (format, Submitted::Accepted { task, is_duplicate }) => {
+            ui::document(format, &json!({"task": task, "duplicate": is_duplicate}));
+        }
+        (
+            format,
+            Submitted::Done {
+                task,
+                attempts,
+                body,
+            },
+        ) => {
+            let body: Vec<Value> = body.iter().map(shown).collect();
+            ui::document(
+                format,
+                &json!({"task": task, "attempts": attempts, "body": body}),
+            );
+        }
+    }
+}
+
+/// A frame in JSON: text, or bytes in hex where it is none.
+fn shown(frame: &Bytes) -> Value {
+    match std::str::from_utf8(frame) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "hex": hex })
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Who asks by the front port: programs in no dialect and Majordomo clients; ZN1 and Majordomo workers
+//! are handed on. Back-pressure: where there is no room, a client's socket waits.
+//!
+//! What cannot be understood is counted and harms nobody. Majordomo and plain requests have no word
+//! for a refusal, so none is sent: their clients have timeouts of their own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::protocol::envelope;
+use crate::protocol::mdp;
+use crate::protocol::zn1;
+use crate::roles::machine::{Action, Caller, Conn};
+
+use super::Machine;
+use super::flow::Offer;
+use super::services::PLAIN;
+use super::tasks::{Waiter, bytes_of};
+
+/// A task that waits for room.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) conn: Conn,
+    offer: Offer,
+    bytes: usize,
+}
+
+/// The envelope of what comes by the front port, and the rest.
+fn split(frames: Vec<Bytes>) -> (Vec<Bytes>, Vec<Bytes>) {
+    // A DEALER may leave the empty frame out.
+    let starts_at_once = frames
+        .first()
+        .is_some_and(|first| first == mdp::CLIENT || first == mdp::WORKER);
+    match starts_at_once {
+        true => (Vec::new(), frames),
+        false => envelope::split(frames),
+    }
+}
+
+impl Machine {
+    /// A message by the front port.
+    pub(super) fn asked(&mut self, conn: Conn, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
+        let (envelope, body) = split(frames);
+        let caller = Caller { conn, envelope };
+        match body.first().map(|first| &**first) {
+            Some(zn1::MAGIC) => self.verb(caller, body, actions),
+            Some(mdp::CLIENT) => self.majordomo_client(caller, body, actions),
+            Some(mdp::WORKER) => self.majordomo_worker(conn, body, actions),
+            Some(_) | None => {
+                let offer = plain(PLAIN, body, Waiter::Plain(caller));
+                self.offer(conn, offer, actions);
+            }
+        }
+    }
+
+    fn majordomo_client(&mut self, caller: Caller, body: Vec<Bytes>, actions: &mut Vec<Action>) {
+        let Ok((service, body)) = mdp::from_client(body) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if service.starts_with(mdp::MANAGEMENT) {
+            let code = self.manage(&service, &body);
+            let answer = vec![Bytes::from_static(code)];
+            return actions.push(caller.send(mdp::to_client(service, answer)));
+        }
+        let Some(service) = self.services.find_or_add(&service) else {
+            self.counters.refused += 1;
+            return;
+        };
+        let conn = caller.conn;
+        let offer = plain(service, body, Waiter::Majordomo(caller));
+        self.offer(conn, offer, actions);
+    }
+
+    /// The management interface of RFC 8: only `mmi.service` is there, as in its text.
+    fn manage(&self, verb: &[u8], body: &[Bytes]) -> &'static [u8] {
+        match (verb, body) {
+            (b"mmi.service", [name]) => {
+                let mut services = self.services.iter();
+                match services.any(|(_, it)| it.name == *name && it.is_served()) {
+                    true => b"200",
+                    false => b"404",
+                }
+            }
+            (b"mmi.service", _) => b"400",
+            _ => b"501",
+        }
+    }
+
+    /// Takes a task of a client that cannot be refused, or has it wait.
+    fn offer(&mut self, conn: Conn, offer: Offer, actions: &mut Vec<Action>) {
+        let bytes = bytes_of(&offer.body);
+        if self.is_draining || bytes > self.config.bytes_max {
+            self.counters.refused += 1;
+        } else if self.held.is_empty() && self.has_room(bytes) {
+            self.accept(offer, actions);
+        } else {
+            self.hold(conn, offer, bytes, actions);
+        }
+    }
+
+    /// Has a client wait for room: one message of it is held, and no more is read. A connection that
+    /// works too has to be read, so its task is refused.
+    fn hold(&mut self, conn: Conn, offer: Offer, bytes: usize, actions: &mut Vec<Action>) {
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        let works = peer.worker.is_some() || peer.takes > 0 || !peer.leases.is_empty();
+        if works || peer.is_held {
+            self.counters.refused += 1;
+            return;
+        }
+        peer.is_held = true;
+        self.counters.held += 1;
+        self.held.push_back(Held { conn, offer, bytes });
+        actions.push(Action::Pause { conn });
+    }
+
+    /// Takes tasks that waited for room, in their order, as long as there is some.
+    pub(super) fn admit(&mut self, actions: &mut Vec<Action>) {
+        while let Some(first) = self.held.front()
+            && self.has_room(first.bytes)
+        {
+            let Some(Held { conn, offer, .. }) = self.held.pop_front() else {
+                return;
+            };
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.is_held = false;
+            }
+            actions.push(Action::Resume { conn });
+            self.accept(offer, actions);
+        }
+    }
+}
+
+/// A task as it is asked for without options.
+fn plain(service: usize, body: Vec<Bytes>, waiter: Waiter) -> Offer {
+    Offer {
+        service,
+        body,
+        priority: 0,
+        delay: Duration::ZERO,
+        id: None,
+        waiter: Some(waiter),
+    }
+}

@@ -1,0 +1,416 @@
+//! The ways of a task: accepted, given to a worker, completed; or taken back, tried again, given up.
+//!
+//! Every way keeps `accepted = completed + dead + queued + leased`, and none gives out a task that a
+//! worker has.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::model::limits::queue::{DEAD_MAX, TASKS_MAX};
+use crate::protocol::mdp;
+use crate::protocol::zn1::{self, Reply};
+use crate::roles::machine::{Action, Caller, Conn};
+
+use super::services::Hand;
+use super::tasks::{Failure, Key, Lease, State, Task, Token, Waiter, bytes_of};
+use super::timers::Timer;
+use super::{Machine, compact};
+
+/// The first rest before a task is tried again that failed, and the longest.
+const REST_MIN: Duration = Duration::from_millis(100);
+const REST_MAX: Duration = Duration::from_secs(10);
+/// The part of all bytes that dead letters may take.
+const DEAD_SHARE: usize = 4;
+
+/// What somebody wants to be done.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) service: usize,
+    pub(super) body: Vec<Bytes>,
+    pub(super) priority: i16,
+    pub(super) delay: Duration,
+    pub(super) id: Option<Bytes>,
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// Its worker's connection ended.
+pub(super) fn lost() -> Failure {
+    ours("lost", "its worker was lost")
+}
+
+pub(super) fn ours(kind: &str, message: &str) -> Failure {
+    Failure {
+        kind: kind.to_owned(),
+        message: message.to_owned(),
+        trace: String::new(),
+    }
+}
+
+impl Machine {
+    /// Whether a task that counts so many bytes may be taken now.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let with_it = self.tasks.bytes().saturating_add(bytes);
+        self.tasks.len() < TASKS_MAX && with_it <= self.config.bytes_max
+    }
+
+    /// Takes a task for which there is room.
+    pub(super) fn accept(&mut self, offer: Offer, actions: &mut Vec<Action>) -> Key {
+        self.counters.accepted += 1;
+        self.counters.queued += 1;
+        let id = offer.id.as_deref().map(Bytes::copy_from_slice);
+        let key = self.tasks.insert(Task {
+            service: offer.service,
+            bytes: bytes_of(&offer.body),
+            body: offer.body,
+            priority: offer.priority,
+            id: id.clone(),
+            attempt: 0,
+            attempts_max: self.config.attempts,
+            state: State::Queued,
+            waiters: offer.waiter.into_iter().collect(),
+            failure: None,
+            accepted: self.now,
+        });
+        self.services.of(offer.service).tasks += 1;
+        if let Some(id) = id {
+            self.ids.here(id, key);
+        }
+        if offer.delay.is_zero() {
+            self.begin(key, actions);
+        } else {
+            let timer = self.timers.set(self.now + offer.delay, Timer::Delay(key));
+            self.tasks.of(key).state = State::Delayed(timer);
+        }
+        let task = self.tasks.of(key);
+        if !matches!(task.state, State::Leased(_)) {
+            compact(&mut task.body);
+        }
+        key
+    }
+
+    /// The time of a task has come.
+    pub(super) fn begin(&mut self, key: Key, actions: &mut Vec<Action>) {
+        let task = self.tasks.of(key);
+        task.state = State::Queued;
+        let (service, priority) = (task.service, task.priority);
+        self.services.of(service).push(priority, key);
+        self.dispatch(service, actions);
+    }
+
+    /// Gives tasks of a service to workers as long as there are both.
+    pub(super) fn dispatch(&mut self, service: usize, actions: &mut Vec<Action>) {
+        if self.is_draining {
+            return;
+        }
+        loop {
+            let list = self.services.of(service);
+            if list.idle.is_empty() {
+                return;
+            }
+            let Some(key) = list.pop() else {
+                return;
+            };
+            let hand = list.idle.pop_front().expect("seen five lines above");
+            self.lease(key, hand, actions);
+        }
+    }
+
+    /// Gives a task to a worker.
+    fn lease(&mut self, key: Key, hand: Hand, actions: &mut Vec<Action>) {
+        let lasts = match &hand {
+            Hand::Worker(_) => Duration::from_millis(self.config.lease_ms),
+            Hand::Take(take) => take.lease,
+        };
+        let conn = hand.conn();
+        let timer = self.timers.set(self.now + lasts, Timer::Lease(key));
+        self.counters.queued -= 1;
+        self.counters.leased += 1;
+        self.counters.attempts += 1;
+        let peer = self.peers.get_mut(&conn);
+        let peer = peer.expect("a worker that is idle is connected");
+        peer.leases.push(key);
+        let task = self.tasks.of(key);
+        assert!(!matches!(task.state, State::Leased(_)), "one lease a task");
+        task.attempt += 1;
+        task.state = State::Leased(Lease { conn, timer, lasts });
+        let token = Token {
+            key,
+            attempt: task.attempt,
+            epoch: self.epoch,
+        };
+        match hand {
+            Hand::Worker(conn) => {
+                let worker = peer.worker.as_mut();
+                let worker = worker.expect("an idle worker is one");
+                worker.is_busy = true;
+                let frames = worker.dialect.request(token.encode(), &task.body);
+                actions.push(Action::Send { conn, frames });
+            }
+            Hand::Take(take) => {
+                peer.takes -= 1;
+                self.timers.clear(take.timer);
+                let task = self.tasks.get(key).expect("found above");
+                let result = json!({
+                    "task": self.name_of(key, task),
+                    "service": String::from_utf8_lossy(self.services.name(task.service)),
+                    "attempt": task.attempt,
+                    "token": token.text(),
+                    "lease_ms": u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+                });
+                let mut reply = Reply::new(zn1::OK, take.id, result);
+                reply.body = task.body.clone();
+                actions.push(take.caller.reply(&reply));
+            }
+        }
+    }
+
+    /// The task that a token fits while that worker has it; nothing where the attempt has ended.
+    pub(super) fn live(&self, token: Token, conn: Conn) -> Option<Key> {
+        let task = self.tasks.get(token.key)?;
+        let is_its = matches!(task.state, State::Leased(lease) if lease.conn == conn);
+        let is_live = token.epoch == self.epoch && task.attempt == token.attempt && is_its;
+        is_live.then_some(token.key)
+    }
+
+    /// Ends the attempt that is under way.
+    fn end_attempt(&mut self, key: Key) {
+        let task = self.tasks.of(key);
+        let State::Leased(lease) = task.state else {
+            unreachable!("only what a worker has is taken back");
+        };
+        task.state = State::Queued;
+        self.timers.clear(lease.timer);
+        self.counters.leased -= 1;
+        if let Some(peer) = self.peers.get_mut(&lease.conn) {
+            peer.leases.retain(|it| *it != key);
+        }
+    }
+
+    /// A worker has done a task.
+    pub(super) fn complete(&mut self, key: Key, body: Vec<Bytes>, actions: &mut Vec<Action>) {
+        self.end_attempt(key);
+        self.counters.completed += 1;
+        let mut task = self.tasks.remove(key).expect("its attempt ended just now");
+        self.services.of(task.service).tasks -= 1;
+        let waiters = std::mem::take(&mut task.waiters);
+        let last = waiters.len().saturating_sub(1);
+        let mut left = Some(body);
+        for (n, waiter) in waiters.into_iter().enumerate() {
+            let body = match n == last && task.id.is_none() {
+                true => left.take().unwrap_or_default(),
+                false => left.clone().unwrap_or_default(),
+            };
+            self.deliver((key, &task), waiter, body, actions);
+        }
+        if let Some(id) = task.id {
+            self.ids.done(id, task.attempt, &left.unwrap_or_default());
+        }
+        self.admit(actions);
+    }
+
+    /// What a task is called by those who speak ZN1.
+    pub(super) fn name_of(&self, key: Key, task: &Task) -> String {
+        match &task.id {
+            Some(id) => String::from_utf8_lossy(id).into_owned(),
+            None => key.name(self.epoch),
+        }
+    }
+
+    /// Whether a waiter is still there; it is counted where it is not.
+    fn is_there(&mut self, caller: &Caller) -> bool {
+        let is_there = self.peers.contains_key(&caller.conn);
+        self.counters.unclaimed += u64::from(!is_there);
+        is_there
+    }
+
+    /// Gives one waiter the answer.
+    fn deliver(
+        &mut self,
+        (key, task): (Key, &Task),
+        waiter: Waiter,
+        body: Vec<Bytes>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Waiter::Plain(caller) | Waiter::Majordomo(caller) | Waiter::Zn1(caller, _)) = &waiter;
+        if !self.is_there(caller) {
+            return;
+        }
+        actions.push(match waiter {
+            Waiter::Plain(caller) => caller.send(body),
+            Waiter::Majordomo(caller) => {
+                let service = self.services.name(task.service).clone();
+                caller.send(mdp::to_client(service, body))
+            }
+            Waiter::Zn1(caller, id) => {
+                let name = self.name_of(key, task);
+                caller.reply(&done(id, &name, task.attempt, body))
+            }
+        });
+    }
+
+    /// The lease of a task is over: its worker hangs, or is cut off.
+    pub(super) fn expired(&mut self, key: Key, actions: &mut Vec<Action>) {
+        self.counters.expired += 1;
+        let failure = ours(
+            "expired",
+            "its worker did not answer before its lease was over",
+        );
+        self.release(key, failure, actions);
+    }
+
+    /// Takes a task back whose worker was lost or kept silent: it is tried again at once, or given up.
+    pub(super) fn release(&mut self, key: Key, failure: Failure, actions: &mut Vec<Action>) {
+        self.end_attempt(key);
+        self.counters.queued += 1;
+        let task = self.tasks.of(key);
+        task.failure = Some(failure);
+        if task.attempt >= task.attempts_max {
+            return self.bury(key, actions);
+        }
+        let (service, priority) = (task.service, task.priority);
+        compact(&mut task.body);
+        self.services.of(service).push_first(priority, key);
+        self.dispatch(service, actions);
+    }
+
+    /// Takes a task back that its worker could not do: it is tried again after a rest, or given up.
+    /// Says whether it is tried again.
+    pub(super) fn failed(&mut self, key: Key, failure: Failure, actions: &mut Vec<Action>) -> bool {
+        self.end_attempt(key);
+        self.counters.failed += 1;
+        self.counters.queued += 1;
+        let now = self.now;
+        let task = self.tasks.of(key);
+        task.failure = Some(failure);
+        if task.attempt >= task.attempts_max {
+            self.bury(key, actions);
+            return false;
+        }
+        let doubled = 1_u32.checked_shl(task.attempt - 1).unwrap_or(u32::MAX);
+        let rest = REST_MIN.saturating_mul(doubled).min(REST_MAX);
+        let timer = self.timers.set(now + rest, Timer::Delay(key));
+        task.state = State::Delayed(timer);
+        compact(&mut task.body);
+        true
+    }
+
+    /// Gives up a task that waits and is in no list: it is a dead letter, and who waited hears why.
+    fn bury(&mut self, key: Key, actions: &mut Vec<Action>) {
+        self.counters.queued -= 1;
+        self.counters.dead += 1;
+        let task = self.tasks.of(key);
+        task.state = State::Dead;
+        compact(&mut task.body);
+        self.dead_bytes += task.bytes;
+        self.dead.push_back(key);
+        self.tell_dead(key, actions);
+        let bytes_max = self.config.bytes_max / DEAD_SHARE;
+        while self.dead.len() > DEAD_MAX || self.dead_bytes > bytes_max {
+            let Some(oldest) = self.dead.pop_front() else {
+                break;
+            };
+            self.counters.forgotten += 1;
+            self.forget_dead(oldest);
+        }
+        self.admit(actions);
+    }
+
+    /// Tells who waits for a task that it is given up. Only ZN1 has words for that: to others it is a
+    /// request without an answer, and their own timeouts decide.
+    fn tell_dead(&mut self, key: Key, actions: &mut Vec<Action>) {
+        let waiters = std::mem::take(&mut self.tasks.of(key).waiters);
+        for waiter in waiters {
+            if let Waiter::Zn1(caller, id) = waiter
+                && self.is_there(&caller)
+            {
+                let reply = self.obituary(key, id);
+                actions.push(caller.reply(&reply));
+            }
+        }
+    }
+
+    /// What is said of a task that was given up.
+    pub(super) fn obituary(&self, key: Key, id: Bytes) -> Reply {
+        let task = self.tasks.get(key).expect("a dead letter is there");
+        let why = task.failure.as_ref();
+        let word = |of: fn(&Failure) -> &String| why.map_or("", |failure| of(failure).as_str());
+        let mut result = json!({
+            "error": word(|it| &it.message),
+            "kind": word(|it| &it.kind),
+            "task": self.name_of(key, task),
+            "attempts": task.attempt,
+        });
+        if !word(|it| &it.trace).is_empty() {
+            result["trace"] = word(|it| &it.trace).into();
+        }
+        Reply::new(zn1::FAILED, id, result)
+    }
+
+    /// A dead letter is gone; it stays counted. The list of them is the caller's to keep.
+    pub(super) fn forget_dead(&mut self, key: Key) {
+        if let Some(task) = self.remove(key) {
+            self.dead_bytes -= task.bytes;
+        }
+    }
+
+    /// Takes out a task that is in no list any more.
+    fn remove(&mut self, key: Key) -> Option<Task> {
+        let task = self.tasks.remove(key)?;
+        self.services.of(task.service).tasks -= 1;
+        if let Some(id) = &task.id {
+            self.ids.forget(id);
+        }
+        Some(task)
+    }
+
+    /// Takes away a task that waits: it counts as dead. Its service's list is the caller's to sweep.
+    pub(super) fn purge_waiting(&mut self, key: Key, actions: &mut Vec<Action>) {
+        let task = self.tasks.of(key);
+        task.failure = Some(ours("purged", "somebody had it taken away"));
+        match std::mem::replace(&mut task.state, State::Dead) {
+            State::Queued => {}
+            State::Delayed(timer) => self.timers.clear(timer),
+            State::Leased(_) | State::Dead => unreachable!("it waits"),
+        }
+        self.counters.queued -= 1;
+        self.counters.dead += 1;
+        self.tell_dead(key, actions);
+        self.remove(key);
+    }
+
+    /// Tries a dead letter again, as often as a new task. Its tokens stay different from the earlier
+    /// ones. The list of dead letters is the caller's to keep.
+    pub(super) fn revive(&mut self, key: Key, actions: &mut Vec<Action>) {
+        self.counters.dead -= 1;
+        self.counters.queued += 1;
+        self.counters.retried += 1;
+        let attempts = self.config.attempts;
+        let task = self.tasks.of(key);
+        task.attempts_max = task.attempt.saturating_add(attempts);
+        self.dead_bytes -= task.bytes;
+        self.begin(key, actions);
+    }
+
+    /// Moves the end of a lease: its worker is busy with it.
+    pub(super) fn extend(&mut self, key: Key, lasts: Option<Duration>) -> Duration {
+        let now = self.now;
+        let task = self.tasks.of(key);
+        let State::Leased(lease) = &mut task.state else {
+            unreachable!("only a live token extends");
+        };
+        lease.lasts = lasts.unwrap_or(lease.lasts);
+        self.timers.clear(lease.timer);
+        lease.timer = self.timers.set(now + lease.lasts, Timer::Lease(key));
+        lease.lasts
+    }
+}
+
+/// What answers whoever waited for a task that is done.
+pub(super) fn done(id: Bytes, task: &str, attempts: u32, body: Vec<Bytes>) -> Reply {
+    let result = json!({ "task": task, "attempts": attempts });
+    let mut reply = Reply::new(zn1::OK, id, result);
+    reply.body = body;
+    reply
+}

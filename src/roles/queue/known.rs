@@ -1,0 +1,107 @@
+//! Which tasks are known by the ids that clients gave them: the same id again is the same task, while
+//! it is to be done and for some time after.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::model::limits::queue::{KNOWN_BYTES_MAX, KNOWN_MAX};
+
+use super::tasks::Key;
+
+/// What is known of an id.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// The task is there, dead perhaps.
+    Here(Key),
+    /// It was done.
+    Done(Done),
+}
+
+/// What came of a task.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    /// Attempts it took.
+    pub(super) attempts: u32,
+    /// The answer; nothing where it was too large to be kept.
+    pub(super) body: Option<Vec<Bytes>>,
+}
+
+/// Every id that is known.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    known: HashMap<Bytes, Known>,
+    /// Ids of done tasks, oldest first.
+    done: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+fn bytes_of(body: Option<&[Bytes]>) -> usize {
+    body.unwrap_or_default().iter().map(Bytes::len).sum()
+}
+
+impl Ids {
+    pub(super) fn get(&self, id: &[u8]) -> Option<&Known> {
+        self.known.get(id)
+    }
+
+    pub(super) fn here(&mut self, id: Bytes, key: Key) {
+        self.known.insert(id, Known::Here(key));
+    }
+
+    /// A task is gone without having been done.
+    pub(super) fn forget(&mut self, id: &[u8]) {
+        self.known.remove(id);
+    }
+
+    /// A task was done; the oldest are forgotten where there are too many.
+    pub(super) fn done(&mut self, id: Bytes, attempts: u32, body: &[Bytes]) {
+        let bytes = bytes_of(Some(body));
+        // One answer takes at most an eighth of what there is for all.
+        let is_kept = bytes <= KNOWN_BYTES_MAX / 8;
+        let copy = |frame: &Bytes| Bytes::copy_from_slice(frame);
+        let body = is_kept.then(|| body.iter().map(copy).collect::<Vec<Bytes>>());
+        self.bytes += bytes_of(body.as_deref());
+        self.known
+            .insert(id.clone(), Known::Done(Done { attempts, body }));
+        self.done.push_back(id);
+        while self.done.len() > KNOWN_MAX || self.bytes > KNOWN_BYTES_MAX {
+            let Some(oldest) = self.done.pop_front() else {
+                break;
+            };
+            if let Some(Known::Done(done)) = self.known.remove(&oldest) {
+                self.bytes -= bytes_of(done.body.as_deref());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_answers_are_forgotten_by_number_and_by_bytes() {
+        let mut ids = Ids::default();
+        for number in 0..=KNOWN_MAX {
+            ids.done(number.to_string().into(), 1, &[Bytes::from_static(b"x")]);
+        }
+        assert!(ids.get(b"0").is_none() && ids.get(b"1").is_some());
+        let large = Bytes::from(vec![0; KNOWN_BYTES_MAX / 8]);
+        for number in 0..9 {
+            ids.done(
+                format!("large {number}").into(),
+                1,
+                std::slice::from_ref(&large),
+            );
+        }
+        assert!(ids.bytes <= KNOWN_BYTES_MAX);
+        assert!(ids.get(b"large 0").is_none() && ids.get(b"large 1").is_some());
+        let larger = Bytes::from(vec![0; KNOWN_BYTES_MAX / 8 + 1]);
+        ids.done("larger".into(), 1, &[larger]);
+        let Some(Known::Done(done)) = ids.get(b"larger") else {
+            panic!("that it was done is known");
+        };
+        assert!(done.body.is_none());
+    }
+}

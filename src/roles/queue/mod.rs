@@ -1,0 +1,299 @@
+//! The task queue: each task has one live lease, and a dead worker's task is given to another.
+//!
+//! ```text
+//! front: plain REQ, Majordomo clients and workers, ZN1 --+          +-- back: plain REP workers
+//!                                                        +-- tasks --+
+//! ```
+//!
+//! A task is accepted once and then is in exactly one place: `accepted = completed + dead + queued +
+//! leased`. It is tried again when its worker was lost or its lease ended, and for no other reason but
+//! that its worker said that it failed. An answer counts only under the attempt it was asked for.
+//!
+//! | file | what |
+//! |---|---|
+//! | `tasks` `timers` `services` `known` | what there is: tasks, times, lists, ids |
+//! | `flow` | the ways of a task, from accepted to completed or dead |
+//! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
+//! | `workers` | who works: plain REP, Majordomo, by `take` |
+//! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
+
+mod clients;
+mod flow;
+mod known;
+mod letters;
+mod services;
+#[cfg(test)]
+mod simulation;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod verbs;
+mod workers;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Config as RoleConfig;
+use super::machine::{self, Action, Common, Conn, Event};
+
+use clients::Held;
+use known::Ids;
+use services::Services;
+use tasks::{Key, Tasks};
+use timers::{Timer, Timers};
+use workers::Worker;
+
+/// What a queue is told when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// What every role is told.
+    pub common: Common,
+    /// The service of plain requests and plain workers.
+    pub service: String,
+    /// How long a worker holds a task before it is given to another, in milliseconds.
+    pub lease_ms: u64,
+    /// How often a task is tried in all.
+    pub attempts: u32,
+    /// Bytes of tasks; where they are full, none is taken.
+    pub bytes_max: usize,
+}
+
+impl Config {
+    /// What of another configuration a queue with this one cannot take while it runs.
+    pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
+        // How long, how often and how much may change while it runs.
+        let Self {
+            common,
+            service,
+            lease_ms: _,
+            attempts: _,
+            bytes_max: _,
+        } = self;
+        let is_other = *service != next.service;
+        let fixed = common.fixed_change(&next.common);
+        fixed.or(is_other.then_some("the service of plain requests"))
+    }
+}
+
+/// What it has counted. Every task that was accepted is in exactly one of `completed`, `dead`,
+/// `queued` and `leased`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Tasks taken.
+    pub accepted: u64,
+    /// Tasks answered by a worker.
+    pub completed: u64,
+    /// Tasks given up, those that were purged or forgotten since among them.
+    pub dead: u64,
+    /// Tasks that wait, for a worker or for their time.
+    pub queued: u64,
+    /// Tasks that a worker has.
+    pub leased: u64,
+    /// Times that a task was given to a worker.
+    pub attempts: u64,
+    /// Attempts whose worker was lost.
+    pub lost: u64,
+    /// Attempts whose lease ended.
+    pub expired: u64,
+    /// Attempts that their worker said have failed.
+    pub failed: u64,
+    /// Answers that came after their attempt had ended.
+    pub late: u64,
+    /// Tasks that were known already by their ids.
+    pub duplicates: u64,
+    /// Dead letters that were tried again.
+    pub retried: u64,
+    /// Tasks and dead letters that somebody had taken away.
+    pub purged: u64,
+    /// Dead letters that made room for others.
+    pub forgotten: u64,
+    /// Answers for which nobody waited any more.
+    pub unclaimed: u64,
+    /// Requests that were refused since there was no room, or too large, or while it ended.
+    pub refused: u64,
+    /// Times that a plain client had to wait for room.
+    pub held: u64,
+    /// Messages that could not be understood.
+    pub malformed: u64,
+    /// Majordomo workers that fell silent.
+    pub silent: u64,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+struct Peer {
+    /// What kind of worker it is, if its whole connection is one.
+    worker: Option<Worker>,
+    /// The tasks it has.
+    leases: Vec<Key>,
+    /// How many tasks it waits for by `take`.
+    takes: usize,
+    /// A task of it waits for room, and it is not read meanwhile.
+    is_held: bool,
+}
+
+/// The queue.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    /// Which life of the queue this is; tokens of another one fit nothing.
+    epoch: u32,
+    now: Duration,
+    counters: Counters,
+    peers: HashMap<Conn, Peer>,
+    services: Services,
+    tasks: Tasks,
+    timers: Timers,
+    ids: Ids,
+    /// Dead letters, oldest first.
+    dead: VecDeque<Key>,
+    dead_bytes: usize,
+    /// Tasks that wait for room, each with its client's connection.
+    held: VecDeque<Held>,
+    /// Majordomo workers.
+    majordomo: BTreeSet<Conn>,
+    is_beating: bool,
+    takes: u64,
+    is_draining: bool,
+}
+
+/// The port of plain REP workers.
+const BACK: &str = "back";
+
+impl Machine {
+    /// A queue without tasks. The epoch is to differ from those of its earlier lives.
+    pub fn new(config: &Config, epoch: u32) -> Self {
+        Self {
+            services: Services::new(&config.service),
+            config: config.clone(),
+            epoch,
+            now: Duration::ZERO,
+            counters: Counters::default(),
+            peers: HashMap::new(),
+            tasks: Tasks::default(),
+            timers: Timers::default(),
+            ids: Ids::default(),
+            dead: VecDeque::new(),
+            dead_bytes: 0,
+            held: VecDeque::new(),
+            majordomo: BTreeSet::new(),
+            is_beating: false,
+            takes: 0,
+            is_draining: false,
+        }
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn tick(&mut self, actions: &mut Vec<Action>) {
+        while let Some(timer) = self.timers.pop(self.now) {
+            match timer {
+                Timer::Lease(key) => self.expired(key, actions),
+                Timer::Delay(key) => self.begin(key, actions),
+                Timer::Take(service, number) => self.give_up_take(service, number, actions),
+                Timer::Beat => self.beat(actions),
+            }
+        }
+    }
+
+    /// A connection is gone: what it had goes to others, and nobody waits in its name.
+    fn closed(&mut self, conn: Conn, actions: &mut Vec<Action>) {
+        let Some(peer) = self.peers.remove(&conn) else {
+            return;
+        };
+        self.retire(conn, &peer);
+        if peer.is_held {
+            self.held.retain(|held| held.conn != conn);
+        }
+        for key in peer.leases {
+            self.counters.lost += 1;
+            self.release(key, flow::lost(), actions);
+        }
+    }
+
+    /// A peer does not read. A worker that did not get its task is gone as a worker.
+    fn unsent(&mut self, conn: Conn, actions: &mut Vec<Action>) {
+        match self.peers.get(&conn) {
+            Some(peer) if !peer.leases.is_empty() => actions.push(Action::Close { conn }),
+            Some(_) | None => self.counters.unclaimed += 1,
+        }
+    }
+
+    fn service_facts(&self) -> Vec<Value> {
+        let all = self.services.iter();
+        all.map(|(_, service)| {
+            json!({
+                "name": String::from_utf8_lossy(&service.name),
+                "tasks": service.tasks,
+                "ready": service.ready(),
+                "idle": service.idle.len(),
+                "workers": service.workers,
+            })
+        })
+        .collect()
+    }
+}
+
+impl machine::Machine for Machine {
+    fn step(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        self.now = now;
+        match event {
+            Event::Message { port, conn, frames } if &*port == BACK => {
+                self.answered(conn, frames, actions);
+            }
+            Event::Message { conn, frames, .. } => self.asked(conn, frames, actions),
+            Event::Opened { port, conn } => {
+                self.peers.insert(conn, Peer::default());
+                if &*port == BACK {
+                    self.enlist(conn, actions);
+                }
+            }
+            Event::Closed { conn, .. } => self.closed(conn, actions),
+            Event::Unsent { conn } => self.unsent(conn, actions),
+            Event::Drain => self.is_draining = true,
+            Event::Tick => self.tick(actions),
+            Event::Subscribed { .. } | Event::Writable { .. } => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.counters.leased == 0
+    }
+
+    fn facts(&self) -> Value {
+        let mut facts = serde_json::to_value(&self.counters).expect("counters have text keys");
+        facts["bytes"] = self.tasks.bytes().into();
+        facts["waiting"] = self.held.len().into();
+        facts["services"] = self.service_facts().into();
+        facts
+    }
+
+    fn adopt(&mut self, config: &RoleConfig) {
+        if let RoleConfig::Queue(config) = config {
+            self.config = config.clone();
+        }
+    }
+}
+
+/// Frames in memory of their own where they are small: what waits does not pin what it came with.
+fn compact(frames: &mut [Bytes]) {
+    /// Larger ones are most of what they came in.
+    const COPIED_BYTES_MAX: usize = 16 * 1024;
+    for frame in frames {
+        if (1..=COPIED_BYTES_MAX).contains(&frame.len()) {
+            *frame = Bytes::copy_from_slice(frame);
+        }
+    }
+}

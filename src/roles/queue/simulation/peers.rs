@@ -1,0 +1,244 @@
+//! The peers of the simulation: what clients ask, and what workers do with what they are given.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::protocol::zn1::{Reply, Request};
+
+use super::{Happening, STORM_US, World};
+
+/// What a peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    PlainClient,
+    MajordomoClient,
+    Submitter,
+    PlainWorker,
+    MajordomoWorker,
+    Taker,
+}
+
+impl Kind {
+    pub(super) fn port(self) -> &'static str {
+        match self {
+            Self::PlainWorker => "back",
+            _ => "front",
+        }
+    }
+
+    fn is_client(self) -> bool {
+        matches!(
+            self,
+            Self::PlainClient | Self::MajordomoClient | Self::Submitter
+        )
+    }
+
+    /// The service that it asks or serves: plain workers serve plain clients alone.
+    fn service(self) -> &'static str {
+        match self {
+            Self::PlainClient | Self::PlainWorker => "plain",
+            Self::MajordomoClient | Self::MajordomoWorker => "named",
+            Self::Submitter | Self::Taker => "taken",
+        }
+    }
+}
+
+/// What each client asks for in all.
+const ASKED_MAX: u32 = 30;
+
+/// A peer.
+pub(super) struct Peer {
+    pub(super) kind: Kind,
+    /// Lives it has lost: what it meant to do in an earlier one is not done.
+    pub(super) life: u64,
+    pub(super) conn: Option<u64>,
+    /// It does nothing before.
+    pub(super) stands_until: u64,
+    /// Tasks asked for.
+    pub(super) asked: u32,
+    /// A Majordomo worker has said READY by this connection; a taker has a `take` under way.
+    pub(super) introduced: Option<u64>,
+}
+
+impl Peer {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            life: 0,
+            conn: None,
+            stands_until: 0,
+            asked: 0,
+            introduced: None,
+        }
+    }
+
+    pub(super) fn has_asked_all(&self) -> bool {
+        !self.kind.is_client() || self.asked >= ASKED_MAX
+    }
+}
+
+fn bytes(texts: &[&str]) -> Vec<Bytes> {
+    let copy = |text: &&str| Bytes::copy_from_slice(text.as_bytes());
+    texts.iter().map(copy).collect()
+}
+
+fn request(verb: &str, asked: Value, body: &[Bytes]) -> Vec<Bytes> {
+    let mut request = Request::new(verb, verb.to_owned(), asked);
+    request.body = body.to_vec();
+    request.encode()
+}
+
+impl World {
+    /// Whether a peer stands still; what it was to do comes later.
+    fn stands(&mut self, peer: usize, what: Happening) -> bool {
+        let until = self.peers[peer].stands_until;
+        let stands = self.now < until;
+        if stands {
+            self.at(until, what);
+        }
+        stands
+    }
+
+    /// A peer does what it does by itself: connects, asks, offers itself.
+    pub(super) fn acts(&mut self, peer: usize) {
+        let life = self.peers[peer].life;
+        if self.stands(peer, Happening::Acts(peer, life)) {
+            return;
+        }
+        let conn = match self.peers[peer].conn {
+            Some(conn) => conn,
+            None => self.connect(peer),
+        };
+        match self.peers[peer].kind {
+            Kind::PlainWorker => {}
+            Kind::MajordomoWorker => {
+                if self.peers[peer].introduced != Some(conn) {
+                    self.peers[peer].introduced = Some(conn);
+                    self.send(conn, bytes(&["", "MDPW01", "\x01", "named"]));
+                } else {
+                    self.send(conn, bytes(&["", "MDPW01", "\x04"]));
+                }
+                self.after(2_000_000, Happening::Acts(peer, life));
+            }
+            Kind::Taker => {
+                if self.peers[peer].introduced != Some(conn) {
+                    self.peers[peer].introduced = Some(conn);
+                    self.take(conn);
+                }
+            }
+            _ => self.ask(peer, conn),
+        }
+    }
+
+    fn take(&mut self, conn: u64) {
+        let wait_ms = self.rng.u64(..300);
+        let asked = json!({"service": "taken", "wait_ms": wait_ms});
+        self.send(conn, request("take", asked, &[]));
+    }
+
+    /// A client asks for one task more, and gives up waiting after a while.
+    fn ask(&mut self, peer: usize, conn: u64) {
+        let kind = self.peers[peer].kind;
+        if self.peers[peer].has_asked_all() {
+            return;
+        }
+        self.peers[peer].asked += 1;
+        let number = self.peers[peer].asked;
+        let task = format!("{peer}.{number} {}", "x".repeat(self.rng.usize(..600)));
+        let frames = match kind {
+            Kind::PlainClient => bytes(&["", &task]),
+            Kind::MajordomoClient => bytes(&["", "MDPC01", kind.service(), &task]),
+            _ => {
+                let mut asked = json!({"service": kind.service(), "wait": self.rng.bool()});
+                asked["priority"] = self.rng.i16(-3..3).into();
+                asked["id"] = format!("{peer}.{number}").into();
+                if self.rng.u8(..5) == 0 {
+                    asked["delay_ms"] = self.rng.u64(..300).into();
+                }
+                request("submit", asked, &bytes(&[&task]))
+            }
+        };
+        // Who submits by an id may do so twice.
+        if kind == Kind::Submitter && self.rng.u8(..5) == 0 {
+            self.send(conn, frames.clone());
+        }
+        self.send(conn, frames);
+        let patience = self.rng.u64(5_000..150_000);
+        let life = self.peers[peer].life;
+        self.after(patience, Happening::Acts(peer, life));
+    }
+
+    /// A message reaches a peer.
+    pub(super) fn heard(&mut self, peer: usize, conn: u64, frames: Vec<Bytes>) {
+        if self.stands(peer, Happening::ToPeer(conn, frames.clone())) {
+            return;
+        }
+        match self.peers[peer].kind {
+            Kind::PlainWorker => {
+                let answer = [&frames[..2], &bytes(&["done"])].concat();
+                self.work(peer, answer, None);
+            }
+            Kind::MajordomoWorker if frames[2] == "\x02" => {
+                let start = bytes(&["", "MDPW01", "\x03"]);
+                let answer = [&start[..], &frames[3..5], &bytes(&["done"])].concat();
+                self.work(peer, answer, None);
+            }
+            Kind::MajordomoWorker if frames[2] == "\x05" => {
+                self.peers[peer].introduced = None;
+                self.acts(peer);
+            }
+            Kind::Taker => self.taken(peer, conn, frames),
+            _ => {}
+        }
+    }
+
+    /// What answers a taker: a task, or that there is none, or what became of its word.
+    fn taken(&mut self, peer: usize, conn: u64, frames: Vec<Bytes>) {
+        let reply = Reply::decode(frames).expect("the queue speaks ZN1");
+        if reply.id != "take" {
+            return;
+        }
+        if reply.status != 200 {
+            return self.take(conn);
+        }
+        let token = json!({"token": reply.result["token"]});
+        let fail = request("fail", token.clone(), &[]);
+        let done = request("done", token.clone(), &bytes(&["done"]));
+        let answer = match self.is_storm() && self.rng.u8(..6) == 0 {
+            true => fail,
+            false => done,
+        };
+        let extend = self.rng.bool().then(|| request("extend", token, &[]));
+        self.work(peer, answer, extend);
+    }
+
+    fn is_storm(&self) -> bool {
+        self.now < STORM_US
+    }
+
+    /// A worker works for a while, at times for longer than it may, and answers, at times twice.
+    fn work(&mut self, peer: usize, answer: Vec<Bytes>, extend: Option<Vec<Bytes>>) {
+        let life = self.peers[peer].life;
+        let takes = match self.rng.u8(..20) {
+            0 if self.is_storm() => self.rng.u64(300_000..700_000),
+            _ => self.rng.u64(100..20_000),
+        };
+        if let Some(extend) = extend {
+            self.after(takes / 2, Happening::Says(peer, life, extend));
+        }
+        let is_plain = self.peers[peer].kind == Kind::PlainWorker;
+        if !is_plain && self.rng.u8(..20) == 0 {
+            let again = Happening::Says(peer, life, answer.clone());
+            self.after(takes, again);
+        }
+        self.after(takes, Happening::Says(peer, life, answer));
+        if self.peers[peer].kind == Kind::Taker {
+            let wait_ms = self.rng.u64(..300);
+            let asked = json!({"service": "taken", "wait_ms": wait_ms});
+            self.after(
+                takes + 1,
+                Happening::Says(peer, life, request("take", asked, &[])),
+            );
+        }
+    }
+}

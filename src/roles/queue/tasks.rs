@@ -1,0 +1,255 @@
+//! The tasks: each in one place from when it was accepted until it is done, and what it takes.
+//!
+//! A task is known by its place and how often that place was used before, an attempt at it by its
+//! [`Token`] besides. A token of an earlier attempt, of an earlier task in the same place or of an
+//! earlier life of the queue fits nothing, so that a late answer is never taken for another's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::roles::machine::{Caller, Conn};
+
+use super::timers::TimerKey;
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    index: u32,
+    /// How often the place was used before.
+    generation: u32,
+}
+
+impl Key {
+    /// What a task without an id of its own is called.
+    pub(super) fn name(self, epoch: u32) -> String {
+        format!("{epoch:08x}-{}-{}", self.generation, self.index)
+    }
+
+    /// The task of such a name.
+    pub(super) fn from_name(name: &[u8], epoch: u32) -> Option<Self> {
+        let name = std::str::from_utf8(name).ok()?;
+        let (generation, index) = name
+            .strip_prefix(&format!("{epoch:08x}-"))?
+            .split_once('-')?;
+        Some(Self {
+            index: index.parse().ok()?,
+            generation: generation.parse().ok()?,
+        })
+    }
+}
+
+/// One attempt at one task: what fences off the answers of all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) key: Key,
+    pub(super) attempt: u32,
+    /// Which life of the queue gave it out.
+    pub(super) epoch: u32,
+}
+
+/// The bytes of a token.
+const TOKEN_BYTES: usize = 16;
+
+impl Token {
+    pub(super) fn encode(self) -> Bytes {
+        let mut bytes = [0; TOKEN_BYTES];
+        let words = [
+            self.key.index,
+            self.key.generation,
+            self.attempt,
+            self.epoch,
+        ];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
+        Bytes::copy_from_slice(&bytes)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; TOKEN_BYTES] = bytes.try_into().ok()?;
+        let mut words = bytes.chunks_exact(4).map(|word| {
+            let word = word.try_into().expect("chunks of four");
+            u32::from_be_bytes(word)
+        });
+        let mut next = || words.next().expect("four chunks");
+        Some(Self {
+            key: Key {
+                index: next(),
+                generation: next(),
+            },
+            attempt: next(),
+            epoch: next(),
+        })
+    }
+
+    /// The token as it stands in JSON.
+    pub(super) fn text(self) -> String {
+        self.encode()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        if text.len() != 2 * TOKEN_BYTES || !text.is_ascii() {
+            return None;
+        }
+        let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
+        let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(digits).collect();
+        Self::decode(&bytes?)
+    }
+}
+
+/// Who waits for what comes of a task.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// A program that asked in no dialect.
+    Plain(Caller),
+    /// A Majordomo client.
+    Majordomo(Caller),
+    /// A ZN1 client, and the id of its request.
+    Zn1(Caller, Bytes),
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// One word: ours are `lost`, `expired` and `purged`, others are the worker's.
+    pub(super) kind: String,
+    /// A sentence.
+    pub(super) message: String,
+    /// Where it happened, in the worker's words.
+    pub(super) trace: String,
+}
+
+/// What is being done with a task.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It waits for a worker, in the list of its service.
+    Queued,
+    /// It waits for its time.
+    Delayed(TimerKey),
+    /// A worker has it; the only one who has.
+    Leased(Lease),
+    /// Given up, and kept to be looked at.
+    Dead,
+}
+
+/// Who has a task and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lease {
+    pub(super) conn: Conn,
+    pub(super) timer: TimerKey,
+    pub(super) lasts: Duration,
+}
+
+/// A task.
+#[derive(Debug)]
+pub(super) struct Task {
+    /// Its service, by its number.
+    pub(super) service: usize,
+    pub(super) body: Vec<Bytes>,
+    /// What it counts against the bound in bytes.
+    pub(super) bytes: usize,
+    /// Higher ones go first.
+    pub(super) priority: i16,
+    /// The id that its client gave it.
+    pub(super) id: Option<Bytes>,
+    /// Attempts begun.
+    pub(super) attempt: u32,
+    /// With as many it is given up.
+    pub(super) attempts_max: u32,
+    pub(super) state: State,
+    pub(super) waiters: Vec<Waiter>,
+    /// Why the last attempt came to nothing.
+    pub(super) failure: Option<Failure>,
+    pub(super) accepted: Duration,
+}
+
+/// What a task costs beside its frames.
+const TASK_BYTES: usize = 256;
+/// What a frame costs beside its bytes.
+const FRAME_BYTES: usize = 32;
+
+/// What a body counts against the bound in bytes.
+pub(super) fn bytes_of(body: &[Bytes]) -> usize {
+    let frames: usize = body.iter().map(|frame| frame.len() + FRAME_BYTES).sum();
+    frames + TASK_BYTES
+}
+
+/// All tasks.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    places: Vec<(u32, Option<Task>)>,
+    free: Vec<u32>,
+    bytes: usize,
+}
+
+impl Tasks {
+    pub(super) fn insert(&mut self, task: Task) -> Key {
+        self.bytes += task.bytes;
+        if let Some(index) = self.free.pop() {
+            let (generation, place) = &mut self.places[index as usize];
+            *place = Some(task);
+            return Key {
+                index,
+                generation: *generation,
+            };
+        }
+        let index = u32::try_from(self.places.len()).expect("their number has a bound");
+        self.places.push((0, Some(task)));
+        Key {
+            index,
+            generation: 0,
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Task> {
+        let (generation, task) = self.places.get(key.index as usize)?;
+        task.as_ref().filter(|_| *generation == key.generation)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Task> {
+        let (generation, task) = self.places.get_mut(key.index as usize)?;
+        task.as_mut().filter(|_| *generation == key.generation)
+    }
+
+    /// A task that is known to be there.
+    pub(super) fn of(&mut self, key: Key) -> &mut Task {
+        self.get_mut(key)
+            .expect("whoever holds a key lets go of it before the task")
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<Task> {
+        let (generation, place) = self.places.get_mut(key.index as usize)?;
+        if *generation != key.generation {
+            return None;
+        }
+        let task = place.take()?;
+        *generation = generation.wrapping_add(1);
+        self.free.push(key.index);
+        self.bytes -= task.bytes;
+        Some(task)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All of them, in no order that means anything.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Task)> {
+        let places = (0_u32..).zip(&self.places);
+        places.filter_map(|(index, (generation, task))| {
+            let key = Key {
+                index,
+                generation: *generation,
+            };
+            Some((key, task.as_ref()?))
+        })
+    }
+}

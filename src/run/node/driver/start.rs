@@ -1,0 +1,25 @@
+//! Which machine a role with the common driver has.
+
+use crate::roles::{Config, bus, cache, echo, feedback, proxy, queue};
+use crate::run::node::NodeError;
+
+use super::run;
+
+/// Runs the role of a configuration to its end; those with a driver of their own have none here.
+pub(in crate::run::node) fn start(config: &Config) -> Result<(), NodeError> {
+    match config {
+        Config::Echo(echo) => run(config, echo::Machine::new(echo)),
+        Config::Proxy(proxy) => run(config, proxy::Machine::new(proxy, None)),
+        Config::Cache(cache) => {
+            let memory = Some(cache::Memory::new(cache));
+            run(config, proxy::Machine::new(&cache.proxy, memory))
+        }
+        Config::Feedback(feedback) => run(config, feedback::Machine::new(feedback)),
+        Config::Bus(bus) => run(config, bus::Machine::beside_a_fan(bus)),
+        Config::Queue(queue) => {
+            let epoch = fastrand::u32(..);
+            run(config, queue::Machine::new(queue, epoch))
+        }
+        Config::Replica(_) | Config::Gate(_) => unreachable!("they have drivers of their own"),
+    }
+}

@@ -1,0 +1,371 @@
+//! The queue over real sockets: its dialects, its workers' deaths, its commands.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Ran, Running, World, ports, py, python, root, wait_for};
+
+/// A network of one queue; its front port, and its back port.
+pub(crate) struct Queue {
+    pub(crate) world: World,
+    pub(crate) front: String,
+    pub(crate) back: String,
+}
+
+impl Queue {
+    /// A queue with more keys.
+    pub(crate) fn start(keys: &str) -> Self {
+        let world = World::new();
+        let port = ports(2);
+        let text =
+            format!("zmqnet: 1\nname: work\nnodes:\n  jobs: {{kind: queue, port: {port}{keys}}}\n");
+        world.write("topology.yaml", &text);
+        world.ok(&["apply"]);
+        let at = |port: u16| format!("tcp://127.0.0.1:{port}");
+        Self {
+            world,
+            front: at(port),
+            back: at(port + 1),
+        }
+    }
+
+    /// A program of the tests, with pyzmq.
+    pub(crate) fn program(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = self.world.command(python());
+        command
+            .arg(root().join("tests/it/py").join(name))
+            .args(args);
+        command
+    }
+
+    /// What the queue has counted, by ZN1.
+    pub(crate) fn facts(&self) -> Value {
+        const ASK: &str = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.REQ)
+socket.rcvtimeo, socket.linger = 20000, 0
+socket.connect(sys.argv[1])
+socket.send_multipart([b'ZN1', b'status', b'1'])
+print(socket.recv_multipart()[3].decode())
+";
+        py(&self.world, ASK, &[&self.front]).json()["facts"].clone()
+    }
+
+    /// Waits until the facts are so.
+    pub(crate) fn wait(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || Some(self.facts()).filter(|facts| is(facts)))
+    }
+}
+
+/// A plain REP worker that answers with its name, or does not answer what it is told to hang on.
+const WORKER: &str = "\
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(sys.argv[1])
+print('up', flush=True)
+while True:
+    task = socket.recv()
+    if task == b'hang':
+        time.sleep(1000)
+    socket.send(sys.argv[2].encode())
+";
+
+/// A plain REQ client: one request for each argument, and what was answered.
+const CLIENT: &str = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.REQ)
+socket.rcvtimeo, socket.linger = 20000, 0
+socket.connect(sys.argv[1])
+for text in sys.argv[2:]:
+    socket.send(text.encode())
+    print(socket.recv().decode())
+";
+
+fn worker(queue: &Queue, name: &str) -> Running {
+    let mut command = queue.world.command(python());
+    Running::start(command.args(["-c", WORKER, &queue.back, name]))
+}
+
+#[test]
+fn plain_workers_take_turns_and_what_a_killed_one_had_goes_to_the_other() {
+    let queue = Queue::start("");
+    let mut first = worker(&queue, "A");
+    queue.wait("the first worker", |facts| {
+        facts["services"][0]["workers"] == 1
+    });
+    let _second = worker(&queue, "B");
+    queue.wait("the second worker", |facts| {
+        facts["services"][0]["workers"] == 2
+    });
+    let turns = py(
+        &queue.world,
+        CLIENT,
+        &[&queue.front, "1", "2", "3", "4", "5", "6"],
+    );
+    assert_eq!(turns.stdout, "A\nB\nA\nB\nA\nB\n", "{}", turns.stderr);
+    // A is next: it hangs, and is killed.
+    let mut command = queue.world.command(python());
+    let client = Running::start(command.args(["-c", CLIENT, &queue.front, "hang"]));
+    queue.wait("the task", |facts| facts["leased"] == 1);
+    first.0.kill().unwrap();
+    let facts = queue.wait("another attempt", |facts| facts["attempts"] == 8);
+    assert_eq!((&facts["lost"], &facts["leased"]), (&1.into(), &1.into()));
+    drop(client);
+    queue.world.ok(&["down"]);
+}
+
+#[test]
+fn majordomos_own_client_and_worker_work_unchanged() {
+    let queue = Queue::start("");
+    let asks = |args: &[&str]| Ran::of(&mut queue.program("mdclient.py", args));
+    let _workers: Vec<Running> = (0..2)
+        .map(|_| Running::start(&mut queue.program("mdworker.py", &[&queue.front, "echo"])))
+        .collect();
+    queue.wait("both workers", |facts| {
+        let services = facts["services"].as_array().unwrap();
+        services
+            .iter()
+            .any(|it| it["name"] == "echo" && it["workers"] == 2)
+    });
+    let one = asks(&[&queue.front, "echo", "200"]);
+    assert_eq!(one.stdout, "200 of 200 replies\n", "{}", one.stderr);
+    let many = asks(&[&queue.front, "echo", "2000", "async"]);
+    assert_eq!(many.stdout, "2000 of 2000 replies\n", "{}", many.stderr);
+    // They wait for longer than they may be silent, and still serve.
+    std::thread::sleep(Duration::from_millis(10_500));
+    let one = asks(&[&queue.front, "echo", "10"]);
+    assert_eq!(one.stdout, "10 of 10 replies\n", "{}", one.stderr);
+    assert_eq!(queue.facts()["silent"], 0);
+    queue.world.ok(&["down"]);
+}
+
+/// Runs `zmqnet queue VERB -n jobs ...`.
+fn queue_command(queue: &Queue, verb: &str, args: &[&str]) -> Ran {
+    let all = [&["queue", verb, "-n", "jobs"], args].concat();
+    queue.world.run(&all)
+}
+
+/// Runs it and insists on exit code 0.
+#[track_caller]
+fn queue_ok(queue: &Queue, verb: &str, args: &[&str]) -> Ran {
+    let ran = queue_command(queue, verb, args);
+    assert_eq!(
+        ran.code, 0,
+        "{verb} {args:?}: {} {}",
+        ran.stdout, ran.stderr
+    );
+    ran
+}
+
+/// A shell one-liner as a worker: what begins with `bad` it cannot do.
+fn upper(queue: &Queue) -> Running {
+    let script = "read -r line; case $line in bad*) echo 'no bad' >&2; exit 3;; esac; echo \"$line\" | tr a-z A-Z";
+    let work = [
+        "queue", "work", "-n", "jobs", "upper", "--", "sh", "-c", script,
+    ];
+    Running::start(&mut queue.world.zmqnet(&work))
+}
+
+#[test]
+fn tasks_are_submitted_and_done_by_a_shell_one_liner() {
+    let queue = Queue::start(", attempts: 1");
+    let submitted = queue_ok(&queue, "submit", &["upper", "later"]);
+    let listed = queue_ok(&queue, "ls", &["-o", "json"]).json();
+    assert_eq!(listed["tasks"][0]["task"], submitted.stdout.trim());
+    assert_eq!(listed["tasks"][0]["state"], "queued");
+    let _worker = upper(&queue);
+    let done = queue_ok(&queue, "submit", &["upper", "hello", "--wait"]);
+    assert_eq!(done.stdout, "HELLO\n\n");
+    let asked = "queue submit -n jobs upper - --wait -o json";
+    let asked: Vec<&str> = asked.split(' ').collect();
+    let done = with_stdin(&queue.world, &asked, "from stdin\n");
+    assert_eq!(done.json()["body"][0], "FROM STDIN\n");
+    let listed = queue_ok(&queue, "ls", &[]);
+    assert!(
+        listed.stderr.contains("3 accepted: 3 completed"),
+        "{}",
+        listed.stderr
+    );
+    queue.world.ok(&["down"]);
+}
+
+#[test]
+fn what_cannot_be_done_is_a_dead_letter_with_the_workers_words() {
+    let queue = Queue::start(", attempts: 1");
+    let worker = upper(&queue);
+    let failed = queue_command(&queue, "submit", &["upper", "bad", "--wait"]);
+    assert_eq!(failed.code, 1);
+    assert!(
+        failed.stderr.contains("exit status: 3 (500)"),
+        "{}",
+        failed.stderr
+    );
+    let asked = ["upper", "bad too", "--wait", "-o", "json"];
+    let failed = queue_command(&queue, "submit", &asked);
+    let told = failed.json();
+    assert_eq!((failed.code, &told["kind"]), (1, &"exit".into()));
+    assert_eq!(told["trace"], "no bad\n");
+    let dead = queue_ok(&queue, "ls", &["--dead", "-o", "json"]).json();
+    assert_eq!(
+        (&dead["all"], &dead["tasks"][1]["failure"]["kind"]),
+        (&2.into(), &"exit".into())
+    );
+    assert_eq!(queue_ok(&queue, "retry", &["--all"]).stdout, "2 retried\n");
+    queue.wait("two failures more", |facts| facts["failed"] == 4);
+    drop(worker);
+    let purged = queue_ok(&queue, "purge", &["--dead", "--service", "upper"]);
+    assert_eq!(purged.stdout, "2 purged\n");
+    assert_eq!(queue_command(&queue, "retry", &["nobody"]).code, 1);
+    assert_eq!(queue_command(&queue, "purge", &[]).code, 64);
+    queue.world.ok(&["down"]);
+}
+
+#[test]
+fn the_same_id_is_the_same_task_and_waiting_has_an_end() {
+    let queue = Queue::start("");
+    for _ in 0..2 {
+        let asked = ["upper", "x", "--id", "one", "--priority", "-5"];
+        assert_eq!(queue_ok(&queue, "submit", &asked).stdout, "one\n");
+    }
+    let asked = ["upper", "--id", "one", "--wait", "--timeout", "300ms"];
+    let silent = queue_command(&queue, "submit", &asked);
+    assert_eq!(silent.code, 1);
+    assert!(silent.stderr.contains("--id one"), "{}", silent.stderr);
+    let work = "queue work --count 1 upper --endpoint";
+    let work: Vec<&str> = work
+        .split(' ')
+        .chain([&*queue.front, "--", "cat"])
+        .collect();
+    queue.world.ok(&work);
+    let nothing = ["upper", "--count", "1", "--timeout", "200ms", "--", "cat"];
+    assert_eq!(queue_command(&queue, "work", &nothing).code, 1);
+    let facts = queue.facts();
+    assert_eq!(
+        (&facts["accepted"], &facts["duplicates"]),
+        (&1.into(), &2.into())
+    );
+    queue.world.ok(&["down"]);
+}
+
+fn with_stdin(world: &World, args: &[&str], text: &str) -> Ran {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut command = world.zmqnet(args);
+    let command = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    Ran::from(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn a_worker_that_is_stopped_loses_its_task_when_its_lease_is_over() {
+    let queue = Queue::start("");
+    let world = &queue.world;
+    let work = [
+        "queue",
+        "work",
+        "-n",
+        "jobs",
+        "slow",
+        "--",
+        "sh",
+        "-c",
+        "sleep 0.3; cat",
+    ];
+    let first = Running::start(&mut world.zmqnet(&work));
+    world.ok(&["queue", "submit", "-n", "jobs", "slow", "x"]);
+    queue.wait("the task is taken", |facts| facts["leased"] == 1);
+    let stop = Command::new("kill")
+        .args(["-STOP", &first.0.id().to_string()])
+        .status();
+    assert!(stop.unwrap().success());
+    let _second = Running::start(&mut world.zmqnet(&work));
+    let facts = queue.wait("the other has done it", |facts| facts["completed"] == 1);
+    assert_eq!(
+        (&facts["expired"], &facts["attempts"]),
+        (&1.into(), &2.into())
+    );
+    world.ok(&["down"]);
+}
+
+#[test]
+fn the_queue_holds_under_fire() {
+    fire(4, 2_000, 3);
+}
+
+/// `cargo test --release --test it queue_under_fire -- --ignored`
+#[test]
+#[ignore = "half a minute, and it wants the machine"]
+fn queue_under_fire_for_half_a_minute() {
+    fire(20, 100_000, 30);
+}
+
+/// Plain workers are killed and stopped at random while clients ask: nothing is lost, nothing is done
+/// twice but after a death, and the accounts are right.
+fn fire(workers: u32, tasks: u32, seconds: u32) {
+    let queue = Queue::start(", lease: 1s, attempts: 1000");
+    let args = [workers, tasks, seconds].map(|number| number.to_string());
+    let args = [&queue.front, &queue.back, &args[0], &args[1], &args[2]];
+    let args: Vec<&str> = args.iter().map(|arg| arg.as_str()).collect();
+    let ran = Ran::of(&mut queue.program("fire.py", &args));
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let facts = queue.wait("everything is done", |facts| {
+        facts["queued"] == 0 && facts["leased"] == 0
+    });
+    let count = |key: &str| facts[key].as_u64().unwrap();
+    assert_eq!(count("accepted"), count("completed") + count("dead"));
+    assert_eq!(count("dead"), 0);
+    // Another attempt only where a worker was lost or lost its lease.
+    assert_eq!(
+        count("attempts"),
+        count("completed") + count("lost") + count("expired")
+    );
+    assert!(count("lost") > 0, "{facts}");
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(told["unanswered"], 0, "{told}");
+    if seconds > 10 {
+        std::fs::write(
+            root().join("target/fire.json"),
+            format!("{facts}\n{told}\n"),
+        )
+        .unwrap();
+    }
+    queue.world.ok(&["down"]);
+}
+
+#[test]
+fn every_example_of_the_manual_prints_what_it_says() {
+    let text = std::fs::read_to_string(root().join("docs/queue.md")).unwrap();
+    let queue = Queue::start("");
+    let mut ran = 0;
+    for (_, rest) in text
+        .match_indices("```python\n")
+        .map(|(at, it)| (it, &text[at + it.len()..]))
+    {
+        let (script, after) = rest.split_once("```").unwrap();
+        let expected = after
+            .split_once("```text\n")
+            .unwrap()
+            .1
+            .split_once("```")
+            .unwrap()
+            .0;
+        let script = script.replace("tcp://127.0.0.1:5555", &queue.front);
+        let script = script.replace("tcp://127.0.0.1:5556", &queue.back);
+        let printed = py(&queue.world, &script, &[]);
+        assert_eq!(printed.stdout, expected, "{script}\n{}", printed.stderr);
+        ran += 1;
+    }
+    assert_eq!(ran, 3, "examples of docs/queue.md");
+    queue.world.ok(&["down"]);
+}
