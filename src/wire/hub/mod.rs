@@ -180,6 +180,8 @@ pub struct Hub {
     /// Connections with news, in the order in which they are heard.
     turns: VecDeque<ConnId>,
     pace: Pace,
+    /// Connections for which [`Hub::push`] has queued something, each at most once.
+    pushed: Vec<ConnId>,
     unfinished: Arc<Unfinished>,
     tasks: JoinSet<()>,
 }
@@ -208,6 +210,7 @@ impl Hub {
             told,
             turns: VecDeque::new(),
             pace: Pace::new(),
+            pushed: Vec::new(),
             unfinished: Arc::default(),
             tasks: JoinSet::new(),
         }

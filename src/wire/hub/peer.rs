@@ -210,6 +210,18 @@ impl Peer {
         Ok(())
     }
 
+    /// Queues a message for [`Peer::write_queued`]. True where it is the first that waits.
+    pub(super) fn push(&self, frames: Vec<Bytes>) -> Result<bool, SendError> {
+        let mut state = self.state();
+        let was_behind = state.session.is_behind();
+        state.session.send(frames).map(|()| !was_behind)
+    }
+
+    /// Writes what is queued, as far as the kernel takes it.
+    pub(super) fn write_queued(&self) {
+        self.flush_soon(&mut self.state());
+    }
+
     pub(super) fn subscribe(&self, topic: Bytes, is_on: bool) -> Result<(), SendError> {
         let mut state = self.state();
         state.session.subscribe(topic, is_on)?;
