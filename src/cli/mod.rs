@@ -7,6 +7,7 @@ mod apply;
 mod attach;
 mod bench;
 mod bus;
+mod call;
 pub mod check;
 mod completions;
 mod conns;
@@ -39,6 +40,7 @@ pub mod schema;
 mod seed;
 mod send;
 mod serve;
+mod services;
 mod status;
 mod tap;
 pub mod ui;
@@ -150,6 +152,8 @@ enum Command {
     Conns(conns::Args),
     Tap(tap::Args),
     Queue(queue::Args),
+    Call(call::Args),
+    Services(services::Args),
     Keys(keys::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
@@ -185,6 +189,8 @@ impl Command {
             Self::Conns(args) => args.run(global),
             Self::Tap(args) => args.run(global),
             Self::Queue(args) => args.run(global),
+            Self::Call(args) => args.run(global),
+            Self::Services(args) => args.run(global),
             Self::Keys(args) => args.run(global),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),

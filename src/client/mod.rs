@@ -4,5 +4,6 @@
 
 pub mod bench;
 pub mod bus;
+pub mod call;
 pub mod courier;
 pub mod queue;

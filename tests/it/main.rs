@@ -36,6 +36,7 @@ mod replica;
 mod scale;
 mod security;
 mod send;
+mod services;
 mod sodium;
 mod support;
 mod tidy;

@@ -344,28 +344,29 @@ fn fire(workers: u32, tasks: u32, seconds: u32) {
 }
 
 #[test]
-fn every_example_of_the_manual_prints_what_it_says() {
-    let text = std::fs::read_to_string(root().join("docs/queue.md")).unwrap();
+fn every_example_of_the_manuals_prints_what_it_says() {
     let queue = Queue::start("");
+    assert_eq!(examples(&queue, "docs/queue.md"), 3);
+    queue.world.ok(&["down"]);
+    let queue = Queue::start("");
+    assert_eq!(examples(&queue, "docs/services.md"), 1);
+    queue.world.ok(&["down"]);
+}
+
+/// Runs the Python examples of a document; gives how many there are.
+fn examples(queue: &Queue, document: &str) -> usize {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    let parts = text.split("```python\n").skip(1);
     let mut ran = 0;
-    for (_, rest) in text
-        .match_indices("```python\n")
-        .map(|(at, it)| (it, &text[at + it.len()..]))
-    {
-        let (script, after) = rest.split_once("```").unwrap();
-        let expected = after
-            .split_once("```text\n")
-            .unwrap()
-            .1
-            .split_once("```")
-            .unwrap()
-            .0;
+    for part in parts {
+        let (script, after) = part.split_once("```").unwrap();
+        let expected = after.split_once("```text\n").unwrap().1;
+        let expected = expected.split_once("```").unwrap().0;
         let script = script.replace("tcp://127.0.0.1:5555", &queue.front);
         let script = script.replace("tcp://127.0.0.1:5556", &queue.back);
         let printed = py(&queue.world, &script, &[]);
         assert_eq!(printed.stdout, expected, "{script}\n{}", printed.stderr);
         ran += 1;
     }
-    assert_eq!(ran, 3, "examples of docs/queue.md");
-    queue.world.ok(&["down"]);
+    ran
 }

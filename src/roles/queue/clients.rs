@@ -78,7 +78,7 @@ impl Machine {
         match (verb, body) {
             (b"mmi.service", [name]) => {
                 let mut services = self.services.iter();
-                match services.any(|(_, it)| it.name == *name && it.is_served()) {
+                match services.any(|(_, it)| it.name == *name && it.providers() > 0) {
                     true => b"200",
                     false => b"404",
                 }

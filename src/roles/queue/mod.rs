@@ -133,6 +133,8 @@ struct Peer {
     leases: Vec<Key>,
     /// How many tasks it waits for by `take`.
     takes: usize,
+    /// The service of the last one.
+    taker: Option<usize>,
     /// A task of it waits for room, and it is not read meanwhile.
     is_held: bool,
 }
@@ -236,6 +238,7 @@ impl Machine {
                 "ready": service.ready(),
                 "idle": service.idle.len(),
                 "workers": service.workers,
+                "providers": service.providers(),
             })
         })
         .collect()

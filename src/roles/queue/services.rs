@@ -54,6 +54,8 @@ pub(super) struct Service {
     pub(super) idle: VecDeque<Hand>,
     /// Connections that are workers of it, idle or not.
     pub(super) workers: usize,
+    /// Connections that last asked for a task of it by `take`.
+    pub(super) takers: usize,
     /// Tasks of it, dead letters included.
     pub(super) tasks: usize,
 }
@@ -61,12 +63,12 @@ pub(super) struct Service {
 impl Service {
     /// Whether nobody has anything to do with it.
     fn is_forgotten(&self) -> bool {
-        self.workers == 0 && self.tasks == 0 && self.idle.is_empty()
+        self.providers() == 0 && self.tasks == 0 && self.idle.is_empty()
     }
 
-    /// Whether somebody would do a task of it.
-    pub(super) fn is_served(&self) -> bool {
-        self.workers > 0 || !self.idle.is_empty()
+    /// How many connections do tasks of it.
+    pub(super) fn providers(&self) -> usize {
+        self.workers + self.takers
     }
 
     pub(super) fn push(&mut self, priority: i16, key: Key) {

@@ -241,6 +241,10 @@ impl Machine {
             return Err(Refused::new(zn1::BACK_PRESSURE, words));
         }
         peer.takes += 1;
+        if let Some(last) = peer.taker.replace(service) {
+            self.services.of(last).takers -= 1;
+        }
+        self.services.of(service).takers += 1;
         self.takes += 1;
         let until = self.now + Duration::from_millis(asked.wait_ms.min(TAKE_MS_MAX));
         let timer = self.timers.set(until, Timer::Take(service, self.takes));

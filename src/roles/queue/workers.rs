@@ -105,6 +105,9 @@ impl Machine {
             service.workers -= 1;
             service.idle.retain(|hand| hand.conn() != conn);
         }
+        if let Some(service) = peer.taker {
+            self.services.of(service).takers -= 1;
+        }
         if peer.takes > 0 {
             let served: Vec<usize> = self.services.iter().map(|(number, _)| number).collect();
             for number in served {

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""How soon a killed worker's task is with another: `benches/deaths.py [COUNT]`, a Python with pyzmq.
+
+    cargo build --release
+
+A plain REP worker has a task and is killed with -9 while another waits; the time is from the signal to the
+task's arrival at the other, by the monotonic clock all processes share.
+"""
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import zmq
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ZMQNET = os.environ.get("ZMQNET", os.path.join(ROOT, "target/release/zmqnet"))
+PORT = int(os.environ.get("PORT", "11940"))
+COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+
+
+def work(notes):
+    socket = zmq.Context().socket(zmq.REP)
+    socket.connect(f"tcp://127.0.0.1:{PORT + 1}")
+    while True:
+        notes.send((time.monotonic(), socket.recv()))
+        # The task is answered only when the parent says so.
+        notes.recv()
+        socket.send(b"done")
+
+
+def start():
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=work, args=(theirs,), daemon=True)
+    process.start()
+    return process, ours
+
+
+def main():
+    directory = tempfile.mkdtemp(prefix="deaths-")
+    manifest = os.path.join(directory, "deaths.yaml")
+    with open(manifest, "w", encoding="utf-8") as file:
+        file.write(f"zmqnet: 1\nname: deaths\nnodes:\n  jobs: {{kind: queue, port: {PORT}, attempts: 1000}}\n")
+    subprocess.run([ZMQNET, "apply", "-f", manifest], check=True, capture_output=True)
+    times = []
+    try:
+        client = zmq.Context().socket(zmq.REQ)
+        client.connect(f"tcp://127.0.0.1:{PORT}")
+        holder, pipe = start()
+        for number in range(COUNT):
+            client.send(str(number).encode())
+            pipe.recv()
+            next_holder, next_pipe = start()
+            time.sleep(0.3)
+            killed = time.monotonic()
+            holder.kill()
+            arrived, _task = next_pipe.recv()
+            times.append((arrived - killed) * 1000)
+            next_pipe.send(True)
+            client.recv()
+            holder.join()
+            holder, pipe = next_holder, next_pipe
+        holder.kill()
+    finally:
+        subprocess.run([ZMQNET, "down", "-f", manifest], check=True, capture_output=True)
+    times.sort()
+    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+    print(f"{COUNT} killed workers: p50 {statistics.median(times):.1f} ms, p99 {p99:.1f} ms, max {times[-1]:.1f} ms")
+
+
+main()
