@@ -23,7 +23,7 @@ use super::hub::{
 };
 use super::tests::{LONG, free, next, raw_as};
 
-fn config() -> FanConfig {
+pub(super) fn config() -> FanConfig {
     FanConfig {
         overflow: Overflow::DropNewest,
         bytes_max: 64 << 20,
@@ -37,10 +37,10 @@ fn config() -> FanConfig {
 }
 
 /// A bus that runs until it is dropped.
-struct Bus {
+pub(super) struct Bus {
     fan: Arc<Fan>,
     publish: Endpoint,
-    subscribe: Endpoint,
+    pub(super) subscribe: Endpoint,
     pair: Option<KeyPair>,
     task: JoinHandle<()>,
 }
@@ -52,7 +52,7 @@ impl Drop for Bus {
 }
 
 impl Bus {
-    fn new(config: FanConfig) -> Self {
+    pub(super) fn new(config: FanConfig) -> Self {
         Self::secured(config, None)
     }
 
@@ -95,7 +95,7 @@ impl Bus {
         }
     }
 
-    async fn publisher(&self) -> Client {
+    pub(super) async fn publisher(&self) -> Client {
         let mut client = Client::dial(&self.publish, SocketType::Xpub, self.dialling()).await;
         // It is connected when the bus has asked for all there is.
         while !matches!(next(&mut client.hub).await, HubEvent::Subscribed { .. }) {}
@@ -103,13 +103,13 @@ impl Bus {
     }
 
     /// A subscriber whose subscriptions count.
-    async fn subscriber(&self, topics: &[&'static str]) -> Client {
+    pub(super) async fn subscriber(&self, topics: &[&'static str]) -> Client {
         let mut client = Client::dial(&self.subscribe, SocketType::Xsub, self.dialling()).await;
         client.subscribe(topics).await;
         client
     }
 
-    async fn until(&self, what: impl Fn(&FanFacts) -> bool) -> FanFacts {
+    pub(super) async fn until(&self, what: impl Fn(&FanFacts) -> bool) -> FanFacts {
         timeout(LONG, async {
             loop {
                 let facts = self.fan.facts();
@@ -124,9 +124,9 @@ impl Bus {
     }
 }
 
-struct Client {
-    hub: Hub,
-    conn: ConnId,
+pub(super) struct Client {
+    pub(super) hub: Hub,
+    pub(super) conn: ConnId,
 }
 
 impl Client {
