@@ -13,6 +13,7 @@ whose program is missing is named and left out.
 """
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -48,6 +49,19 @@ def free_ports(count):
     for one in sockets:
         one.close()
     return ports
+
+
+def consecutive_ports(count):
+    """The first of as many free ports in a row, where the kernel gives none to whoever dials."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as one:
+                    one.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
 
 
 def wait_listening(port):
@@ -121,6 +135,7 @@ class Zmqnet(Broker):
 
     def start(self):
         # Consecutive ports, as the manifest gives them.
+        self.ports[0] = consecutive_ports(3)
         self.ports[1] = self.ports[0] + 1
         self.manifest = os.path.join(directory, f"versus-{self.ports[0]}.yaml")
         with open(self.manifest, "w", encoding="utf-8") as file:

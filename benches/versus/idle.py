@@ -14,7 +14,7 @@ import tempfile
 
 import zmq
 
-from brokers import ZMQNET, free_ports
+from brokers import ZMQNET, consecutive_ports
 
 
 def pss_kib(pid):
@@ -24,7 +24,7 @@ def pss_kib(pid):
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000
-    port = free_ports(1)[0]
+    port = consecutive_ports(3)
     with tempfile.TemporaryDirectory(prefix="idle-") as directory:
         manifest = os.path.join(directory, f"idle-{port}.yaml")
         with open(manifest, "w", encoding="utf-8") as file:

@@ -324,6 +324,62 @@ fn buses_that_are_linked_both_ways_deliver_once() {
     world.ok(&["down"]);
 }
 
+/// A publisher and a subscriber that never reads.
+const SENDER: &str = "\
+import os, time, zmq
+socket = zmq.Context().socket(zmq.PUB)
+socket.sndhwm = 0
+socket.connect(os.environ['ZMQNET_NEWS_ENDPOINT'])
+while True:
+    for _ in range(20):
+        socket.send_multipart([b'news', bytes(20_000)])
+    time.sleep(0.01)
+";
+const SLEEPER: &str = "\
+import os, time, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.rcvhwm, socket.rcvbuf = 1, 4096
+socket.connect(os.environ['ZMQNET_NEWS_ENDPOINT'])
+socket.subscribe('')
+time.sleep(1000)
+";
+
+#[test]
+fn the_wires_of_a_bus_say_what_passed_and_what_a_stalled_subscriber_lost() {
+    let world = World::new();
+    let first = ports(8);
+    world.write("sender.py", SENDER);
+    world.write("sleeper.py", SLEEPER);
+    let python = python().display();
+    let text = format!(
+        "zmqnet: 1\nname: wires\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+         bus: {{kind: bus, buffer: 1MiB}}\n  sender: {{command: [{python}, sender.py]}}\n  \
+         sleeper: {{command: [{python}, sleeper.py]}}\nlinks:\n  \
+         news: {{pattern: pubsub, from: sender, to: sleeper, via: bus, overflow: drop-oldest}}\n",
+        first + 7
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let wires = wait_for("drops on the sleeper's wire", || {
+        let status = world.ok(&["status", "--wires", "-o", "json"]).json();
+        let wires = status["wires"].as_array().unwrap().clone();
+        let stalled = wires.iter().find(|wire| wire["to"] == "sleeper")?.clone();
+        let lost = stalled["dropped"]["oldest"].as_u64().unwrap_or_default();
+        (lost > 100).then_some(wires)
+    });
+    let sender = wires.iter().find(|wire| wire["from"] == "sender").unwrap();
+    assert!(sender["messages"]["in"].as_u64().unwrap() > 100, "{sender}");
+    let sleeper = wires.iter().find(|wire| wire["to"] == "sleeper").unwrap();
+    assert!(sleeper["queued"].as_u64().unwrap() > 500_000, "{sleeper}");
+    for wire in [sender, sleeper] {
+        assert_eq!(wire["state"], "connected");
+        assert_eq!(wire["reason"], Value::Null, "its handshake is seen: {wire}");
+    }
+    let why = world.ok(&["why", "news"]).stdout;
+    assert_eq!(why.matches("connected").count(), 2, "{why}");
+    world.ok(&["down"]);
+}
+
 /// Subscribes by the keys it was told and prints what comes.
 const KEYED: &str = "\
 import json, os, zmq

@@ -118,7 +118,7 @@ pub(super) fn observe(
         .map(|wire| {
             let expected = diallers.get(&wire.endpoint).copied().unwrap_or(1);
             let found = judge(wire, &nodes, facts, &sight, expected);
-            describe(wire, found, facts)
+            describe(wire, found, (facts, &sight))
         })
         .collect()
 }
@@ -176,6 +176,7 @@ fn judge(
             } => down("connected, and not admitted yet"),
             found => found,
         },
+        None if connection_from(wire, facts, sight).is_some() => connected(None),
         None => by_kernel(wire, sight, expected),
     }
 }
@@ -295,8 +296,8 @@ fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
     }
 }
 
-fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
-    let counts = gated::counts(wire, facts).unwrap_or_else(|| counts(wire, facts));
+fn describe(wire: &Wire, found: Found, (facts, sight): (&Facts, &Sight)) -> WireStatus {
+    let counts = gated::counts(wire, facts).unwrap_or_else(|| counts(wire, facts, sight));
     WireStatus {
         link: wire.link.to_string(),
         from: wire.from.to_string(),
@@ -314,8 +315,8 @@ fn describe(wire: &Wire, found: Found, facts: &Facts) -> WireStatus {
 }
 
 /// What the listening role counts of a wire.
-fn counts(wire: &Wire, facts: &Facts) -> Counts {
-    let connection = connection(wire, facts);
+fn counts(wire: &Wire, facts: &Facts, sight: &Sight) -> Counts {
+    let connection = connection(wire, facts).or_else(|| connection_from(wire, facts, sight));
     let count = |key: &str| connection?.get(key)?.as_u64();
     let in_out = |a: &str, b: &str| {
         Some(InOut {
@@ -323,16 +324,40 @@ fn counts(wire: &Wire, facts: &Facts) -> Counts {
             out: count(b)?,
         })
     };
-    let dropped = match connection.and_then(|connection| connection.get("dropped")) {
+    let mut dropped = match connection.and_then(|connection| connection.get("dropped")) {
         Some(Value::Object(dropped)) => dropped.clone(),
         _ => Map::new(),
     };
+    dropped.extend(fanned(wire, facts, connection).unwrap_or_default());
     Counts {
         messages: in_out("messages_in", "messages_out"),
         bytes: in_out("bytes_in", "bytes_out"),
         queued: count("queued_bytes"),
         dropped,
     }
+}
+
+/// What a bus dropped of what it fanned out to a subscriber, by reason.
+fn fanned(wire: &Wire, facts: &Facts, connection: Option<&Value>) -> Option<Map<String, Value>> {
+    let subscribers = facts.get(listener(wire))?["fan"]["subscribers"].as_array()?;
+    let conn = connection?.get("conn")?;
+    let subscriber = subscribers.iter().find(|it| it["conn"] == *conn)?;
+    subscriber["dropped"].as_object().cloned()
+}
+
+/// The connection of a program's wire: the kernel says which process holds its far end.
+fn connection_from<'a>(wire: &Wire, facts: &'a Facts, sight: &Sight) -> Option<&'a Value> {
+    let connections = facts.get(listener(wire))?.get("connections")?.as_array()?;
+    let address = socket_address(&wire.endpoint)?;
+    let is_its = |connection: &&Connection| {
+        connection.remote == address && sight.owners.get(&connection.inode) == Some(&wire.dialler)
+    };
+    let mut ends = sight.connections.iter().filter(is_its);
+    ends.find_map(|end| {
+        let near = end.local.to_string();
+        let mut connections = connections.iter();
+        connections.find(|it| it["peer_address"] == near && it["handshake_done"] == true)
+    })
 }
 
 /// The connection of a wire as its listening role counts it: our diallers call themselves
