@@ -128,6 +128,15 @@ impl Args {
                 self.link
             )));
         }
+        let is_bus = |name: &InstanceName| {
+            let instance = plan.instance(name.as_str());
+            instance.is_some_and(|it| it.kind == Kind::Bus)
+        };
+        let is_one_end = self.from.is_some() || self.to.is_some();
+        if let Some(bus) = sources.iter().find(|name| is_one_end && is_bus(name)) {
+            let words = format!("the bus `{bus}` shows what it fans out, not from whom or to whom");
+            return Err(Failure::new(Exit::Usage, words).help("leave out `--from` and `--to`"));
+        }
         Ok(sources)
     }
 
@@ -248,7 +257,7 @@ fn seen_by(plan: &Plan, wire: &Wire) -> Option<InstanceName> {
     };
     let is_role = |name: &&InstanceName| {
         let instance = plan.instance(name.as_str());
-        instance.is_some_and(|it| it.kind == Kind::Replica)
+        instance.is_some_and(|it| matches!(it.kind, Kind::Replica | Kind::Bus))
     };
     gate.filter(is_here)
         .or_else(|| Some(listener).filter(is_role).filter(is_here))

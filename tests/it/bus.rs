@@ -375,6 +375,19 @@ fn the_wires_of_a_bus_say_what_passed_and_what_a_stalled_subscriber_lost() {
         assert_eq!(wire["state"], "connected");
         assert_eq!(wire["reason"], Value::Null, "its handshake is seen: {wire}");
     }
+    let tap = [
+        "tap",
+        "news",
+        "--topic",
+        "ne",
+        "--count",
+        "3",
+        "--timeout",
+        "20s",
+    ];
+    assert_eq!(world.ok(&tap).stdout.lines().count(), 3);
+    let from = world.run(&["tap", "news", "--from", "sender", "--count", "1"]);
+    assert_eq!(from.code, 64, "{}", from.stderr);
     let why = world.ok(&["why", "news"]).stdout;
     assert_eq!(why.matches("connected").count(), 2, "{why}");
     world.ok(&["down"]);
