@@ -214,7 +214,12 @@ fn live_causes(
         true => admitted::cause(was_instance, now_instance),
         false => None,
     };
-    let told = members.into_iter().chain(admitted);
+    let settings = match (&was.exec, &now.exec) {
+        (Exec::Role(was), Exec::Role(now)) => was.live_changes(now),
+        (Exec::Program { .. } | Exec::Role(_), _) => Vec::new(),
+    };
+    let settings = settings.into_iter().map(|what| format!("{what} changed"));
+    let told = members.into_iter().chain(admitted).chain(settings);
     told.chain(watched).collect()
 }
 

@@ -218,6 +218,19 @@ fn a_health_socket_that_moves_takes_a_restart() {
 }
 
 #[test]
+fn what_a_queue_takes_while_it_runs_is_named_and_restarts_nothing() {
+    let was = made("{zmqnet: 1, nodes: {jobs: {kind: queue}}}");
+    assert!(diff(&was, &was).is_empty());
+    let now = made("{zmqnet: 1, nodes: {jobs: {kind: queue, lease: 9s, max: 1MiB}}}");
+    let changes = diff(&was, &now);
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        (changes[0].op, changes[0].cause.as_str()),
+        (Op::Update, "`lease` changed, `max` changed")
+    );
+}
+
+#[test]
 fn a_life_has_another_digest_exactly_when_only_a_restart_will_do() {
     let life = |nodes: &str| {
         let plan = plan(nodes);

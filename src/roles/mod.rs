@@ -114,6 +114,42 @@ impl Config {
         }
     }
 
+    /// What of another configuration it takes while it runs, in the words of the manifest; members
+    /// and whom it admits are not among it.
+    pub fn live_changes(&self, next: &Self) -> Vec<&'static str> {
+        let patience = |was: &proxy::Config, now: &proxy::Config| {
+            let is_other = was.patience != now.patience;
+            ("how long its backend is waited for", is_other)
+        };
+        let changed = match (self, next) {
+            (Self::Proxy(was), Self::Proxy(now)) => vec![patience(was, now)],
+            (Self::Cache(was), Self::Cache(now)) => vec![
+                ("`ttl`", was.ttl_ms != now.ttl_ms),
+                ("`max`", was.bytes_max != now.bytes_max),
+                patience(&was.proxy, &now.proxy),
+            ],
+            (Self::Feedback(was), Self::Feedback(now)) => vec![
+                ("`watch`", was.fact != now.fact),
+                ("`target`", was.target.total_cmp(&now.target).is_ne()),
+                ("`every`", was.every_ms != now.every_ms),
+                ("`scale`", was.scale != now.scale),
+                ("the range that it scales in", was.range != now.range),
+            ],
+            (Self::Queue(was), Self::Queue(now)) => vec![
+                ("`lease`", was.lease_ms != now.lease_ms),
+                ("`attempts`", was.attempts != now.attempts),
+                ("`max`", was.bytes_max != now.bytes_max),
+            ],
+            // These have only members, or nothing, that may change.
+            (Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Bus(_), _)
+            | (Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Queue(_), _) => {
+                Vec::new()
+            }
+        };
+        let changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
+        changed.map(|(what, _)| what).collect()
+    }
+
     /// Which kind of node it is for.
     pub fn kind(&self) -> Kind {
         match self {

@@ -223,6 +223,38 @@ fn what_cannot_be_done_is_a_dead_letter_with_the_workers_words() {
 }
 
 #[test]
+fn its_lease_changes_while_it_runs_and_no_task_is_lost() {
+    let queue = Queue::start("");
+    queue_ok(&queue, "submit", &["slow", "x"]);
+    let pid =
+        |queue: &Queue| queue.world.ok(&["status", "-o", "json"]).json()["nodes"][0]["pid"].clone();
+    let before = pid(&queue);
+    let text = std::fs::read_to_string(queue.world.path("topology.yaml")).unwrap();
+    queue.world.write(
+        "topology.yaml",
+        &text.replace("kind: queue", "kind: queue, lease: 200ms"),
+    );
+    let plan = queue.world.ok(&["plan"]).stdout;
+    assert!(plan.contains("`lease` changed"), "{plan}");
+    queue.world.ok(&["apply"]);
+    assert_eq!(pid(&queue), before, "told, not restarted");
+    // Whoever takes it now and hangs has it for 200 ms.
+    const HANG: &str = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.REQ)
+socket.connect(sys.argv[1])
+socket.send_multipart([b'ZN1', b'take', b'1', b'{\"service\": \"slow\", \"wait_ms\": 1000}'])
+print(socket.recv_multipart()[1].decode())
+socket.send_multipart([b'ZN1', b'take', b'2', b'{\"service\": \"slow\", \"wait_ms\": 20000}'])
+print(socket.recv_multipart()[1].decode())
+";
+    let taken = py(&queue.world, HANG, &[&queue.front]);
+    assert_eq!(taken.stdout, "200\n200\n", "{}", taken.stderr);
+    assert_eq!(queue.facts()["expired"], 1);
+    queue.world.ok(&["down"]);
+}
+
+#[test]
 fn the_same_id_is_the_same_task_and_waiting_has_an_end() {
     let queue = Queue::start("");
     for _ in 0..2 {
