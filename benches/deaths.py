@@ -27,7 +27,8 @@ def work(notes):
     socket = zmq.Context().socket(zmq.REP)
     socket.connect(f"tcp://127.0.0.1:{PORT + 1}")
     while True:
-        notes.send((time.monotonic(), socket.recv()))
+        task = socket.recv()
+        notes.send((time.monotonic(), task))
         # The task is answered only when the parent says so.
         notes.recv()
         socket.send(b"done")
