@@ -335,7 +335,7 @@ fn the_queue_holds_under_fire() {
     fire(4, 2_000, 3);
 }
 
-/// `cargo test --release --test it queue_under_fire -- --ignored`
+/// `cargo test --test it queue_under_fire -- --ignored`
 #[test]
 #[ignore = "half a minute, and it wants the machine"]
 fn queue_under_fire_for_half_a_minute() {

@@ -359,7 +359,7 @@ fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
     }
 }
 
-/// `cargo test --release --lib ten_thousand_simulated_seeds -- --ignored`
+/// `cargo test --lib ten_thousand_simulated_seeds -- --ignored`
 #[test]
 #[ignore = "minutes"]
 fn ten_thousand_simulated_seeds_keep_every_promise() {

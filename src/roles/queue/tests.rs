@@ -240,6 +240,29 @@ fn a_task_is_taken_done_failed_and_extended_by_zn1() {
 }
 
 #[test]
+fn everybody_who_waits_for_one_task_is_answered_once() {
+    let mut bench = Bench::new(1 << 20);
+    for conn in 1..=3 {
+        bench.open("front", conn);
+    }
+    let submit = json!({"service": "mail", "wait": true, "id": "m1"});
+    // Two clients whose requests have the same id, and one of them asks again.
+    for conn in [1, 2, 1] {
+        assert!(
+            bench
+                .ask(conn, "submit", submit.clone(), &["letter"])
+                .is_none()
+        );
+    }
+    let taken = bench.asks(3, "take", json!({"service": "mail"}), &[]);
+    let token = &taken.result["token"];
+    bench.asks(3, "done", json!({"token": token}), &["sent"]);
+    for conn in [1, 2] {
+        assert_eq!(bench.reply(conn).unwrap().status, 200);
+    }
+}
+
+#[test]
 fn who_waits_for_a_task_that_fails_for_good_hears_why() {
     let mut bench = Bench::new(1 << 20);
     bench.open("front", 1);

@@ -216,9 +216,16 @@ impl Machine {
                 Err(Refused::new(zn1::BACK_PRESSURE, words))
             }
             _ => {
-                // Whoever asks again by the same request has no other answer to come.
-                let is_same = |it: &Waiter| matches!(it, Waiter::Zn1(_, other) if *other == id);
-                task.waiters.retain(|it| !is_same(it));
+                // Whoever asks again by the same request, or is gone, has no other answer to come.
+                let peers = &self.peers;
+                let is_over = |it: &Waiter| match it {
+                    Waiter::Zn1(other, known) => {
+                        *known == id
+                            && (other.conn == caller.conn || !peers.contains_key(&other.conn))
+                    }
+                    Waiter::Plain(_) | Waiter::Majordomo(_) => false,
+                };
+                task.waiters.retain(|it| !is_over(it));
                 task.waiters.push(Waiter::Zn1(caller.clone(), id));
                 Ok(None)
             }
