@@ -20,6 +20,14 @@ use super::keys;
 /// The hidden entry point of a role's process.
 pub const ROLE_ENTRY: &str = "__role";
 
+/// How glibc allocates in our own roles: large blocks are the kernel's own and go back to it, and there is
+/// one heap, so that what an attack took is given back. Other C libraries know nothing of this.
+const ALLOCATION: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ("MALLOC_TRIM_THRESHOLD_", "2097152"),
+];
+
 /// Why a process cannot be asked for.
 #[derive(Debug)]
 pub(super) enum SpawnFault {
@@ -137,6 +145,7 @@ impl Ground<'_> {
         env.insert("NOTIFY_SOCKET".to_owned(), notify);
         if let Exec::Role(_) = &process.exec {
             env.insert("ZMQNET_LOG".to_owned(), process.logs.level.clone());
+            env.extend(ALLOCATION.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         Ok(env)
     }

@@ -19,10 +19,9 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::model::endpoint::{Endpoint, IPC_PATH_BYTES_MAX};
 
+use super::door::BACKLOG;
 use super::stream::{self, Fresh, Stream};
 
-/// Connections the kernel holds until we accept them.
-const BACKLOG: i32 = 1_024;
 /// How long accepting rests after an error such as too many open files.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// How long nothing more is said of that after it was.

@@ -5,11 +5,14 @@
 //! Who hung up is let go of after everybody else was heard. Whoever claims to be somebody is handed
 //! to the owner of the hub, which judges it; nobody else ever gets there.
 //!
+//! A flood is accepted at a pace, by a thread that comes after all others.
+//!
 //! It must never wait for a peer, never keep more of one than its handshake, and never hold more
 //! peers than may be pending.
 
 mod ear;
 mod guest;
+mod pace;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -20,6 +23,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::sync::mpsc;
 
 use super::Arrival;
@@ -31,6 +36,8 @@ use super::session::Session;
 use super::stream::Fresh;
 pub(super) use ear::{Ear, Room};
 use guest::{Guest, Heard};
+pub(super) use pace::BACKLOG;
+use pace::TICK;
 
 /// Events heard in one turn.
 const EVENTS_MAX: usize = 256;
@@ -40,7 +47,9 @@ const HANGUPS_MAX: usize = 32;
 /// How many make room where descriptors are short: accepting rests each time it is.
 const MADE_ROOM: usize = 32;
 /// Deadlines of strangers are looked at no more often than this.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = TICK;
+/// The priority of the thread, as nice values go.
+const NICE: i32 = 10;
 /// A handshake needs no more of a stack.
 const STACK_BYTES: usize = 512 * 1024;
 /// The token of whoever gives orders; ports have even ones, guests odd ones.
@@ -179,7 +188,7 @@ struct Keeping {
     guests: HashMap<ConnId, Guest>,
     /// Who hung up and was not let go of yet.
     hung_up: VecDeque<ConnId>,
-    /// No descriptor was left: nobody is accepted before this time.
+    /// No descriptor was left, or there were too many at once: nobody is accepted before this time.
     rests_until: Option<Instant>,
     said: Option<Instant>,
     buffer: Box<[u8]>,
@@ -190,6 +199,8 @@ struct Over;
 
 impl Keeping {
     fn run(mut self) {
+        // Below whoever is served: where both want a processor, strangers wait. Without it they share.
+        setpriority_process(Some(gettid()), NICE).ok();
         let mut events = Events::with_capacity(EVENTS_MAX);
         while self.turn(&mut events).is_ok() {}
     }
@@ -272,9 +283,15 @@ impl Keeping {
         self.rests_until = None;
         let ready = self.ears.values().filter(|ear| ear.is_ready);
         let ports: Vec<usize> = ready.map(|ear| ear.port).collect();
+        let now = Instant::now();
         for port in ports {
             for _ in 0..ACCEPTS_MAX {
                 let ear = self.ears.get_mut(&port).expect("ports stay");
+                if !ear.pace.takes_one(now) {
+                    // The other ports have had their turn by the time that this one goes on.
+                    self.rests_until = Some(now + TICK);
+                    break;
+                }
                 match ear.accept() {
                     Ok(Some((stream, address))) => self.admit(port, stream, address),
                     Ok(None) => {

@@ -23,6 +23,7 @@ use crate::wire::hub::session::{Session, SessionConfig};
 use crate::wire::hub::stream::Fresh;
 
 use super::Lobby;
+use super::pace::Pace;
 
 /// How long the second part of our greeting waits for the peer's first.
 const GREETING_HOLD: Duration = Duration::from_millis(100);
@@ -116,6 +117,7 @@ pub(in crate::wire::hub) struct Ear {
     /// Those that our whole greeting may have to be shown to, oldest first; so too.
     held: VecDeque<(ConnId, Instant)>,
     count: usize,
+    pub(super) pace: Pace,
 }
 
 impl Ear {
@@ -141,6 +143,7 @@ impl Ear {
             pending: VecDeque::new(),
             held: VecDeque::new(),
             count: 0,
+            pace: Pace::new(),
         };
         let mut session = ear.session(true);
         session.release();
