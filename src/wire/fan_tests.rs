@@ -21,7 +21,7 @@ use super::hub::{
     Admission, ConnId, Dialling, Fan, FanConfig, FanFacts, Guard, Hub, HubEvent, Ring, Security,
     Tap,
 };
-use super::tests::{LONG, free, next, raw_as};
+use super::tests::{LONG, free, is_closed, next, raw_as};
 
 pub(super) fn config() -> FanConfig {
     FanConfig {
@@ -405,5 +405,36 @@ async fn what_came_from_a_bus_goes_to_no_other_bus() {
     assert_eq!((facts.0.published, facts.1.published), (4, 4));
     for link in links {
         link.abort();
+    }
+}
+
+#[tokio::test]
+async fn whoever_breaks_a_limit_at_either_port_is_closed_and_nobody_else_notices() {
+    let bus = Bus::new(config());
+    let mut subscriber = bus.subscriber(&["a"]).await;
+    let publisher = bus.publisher().await;
+    let declared = [&[2][..], &(1_u64 << 62).to_be_bytes()].concat();
+    let parts = b"\x01\0".repeat(65);
+    let pings = b"\x04\x07\x04PING\0\0".repeat(200);
+    let subscriptions: Vec<u8> = (0..10_001_u32)
+        .flat_map(|number| [&b"\0\x05\x01"[..], &number.to_be_bytes()].concat())
+        .collect();
+    let topic = [&[2][..], &2_000_u64.to_be_bytes(), &[1; 2_000]].concat();
+    let breaks: [(&Endpoint, &str, &[u8]); 7] = [
+        (&bus.publish, "PUB", &declared),
+        (&bus.publish, "PUB", &parts),
+        (&bus.publish, "PUB", &pings),
+        (&bus.publish, "PUB", &[0xff; 20]),
+        (&bus.subscribe, "SUB", &declared),
+        (&bus.subscribe, "SUB", &subscriptions),
+        (&bus.subscribe, "SUB", &topic),
+    ];
+    for (endpoint, ty, bytes) in breaks {
+        let mut stranger = raw_as(endpoint, ty, "").await;
+        // It may be closed while it still sends.
+        stranger.write_all(bytes).await.ok();
+        assert!(is_closed(&mut stranger).await, "{ty} {:?}", &bytes[..9]);
+        publisher.send(&["a", ty]);
+        assert_eq!(subscriber.message().await, ["a", ty]);
     }
 }

@@ -158,3 +158,32 @@ fn whole_messages_are_measured_and_taken_apart() {
     assert_eq!(frames[0], "a");
     assert_eq!((frames.len(), frames[1].len()), (2, 300));
 }
+
+#[test]
+fn what_a_stranger_sends_means_the_same_however_it_is_cut() {
+    for seed in 0..3_000 {
+        let mut rng = Rng::with_seed(seed);
+        let mut bytes = Vec::new();
+        for _ in 0..rng.usize(1..12) {
+            let flags = if rng.u8(..4) == 0 {
+                COMMAND
+            } else {
+                rng.u8(..2)
+            };
+            let body = vec![rng.u8(..); rng.usize(..70)];
+            bytes.extend(frame(flags, &body));
+        }
+        for _ in 0..rng.usize(..4) {
+            let at = rng.usize(..bytes.len());
+            bytes[at] = rng.u8(..);
+        }
+        let (whole, result, _) = cut(&bytes, bytes.len());
+        for piece in [1, 5, 64] {
+            let (got, same, cutter) = cut(&bytes, piece);
+            assert_eq!(same, result, "seed {seed}, pieces of {piece}");
+            assert_eq!(got.messages, whole.messages);
+            assert_eq!(got.commands, whole.commands);
+            assert!(cutter.partial.len() <= RULES.message_bytes_max + 9 * RULES.parts_max);
+        }
+    }
+}
