@@ -15,12 +15,14 @@ use super::network::{self, Running};
 use super::progress::{self, Waiting};
 use super::ui;
 use crate::model::layout::Layout;
-use crate::run::keeper::client::{Blocking, KeeperError};
+use crate::run::keeper::client::{self, Blocking, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::keeper::protocol::{RefusalKind, Remain};
 use crate::run::ledger;
 use crate::run::procfs::{self, Handle};
 
+/// How long everything may take to end before it is waited for with a word about each.
+const SOON_WAIT: Duration = Duration::from_millis(100);
 /// How often it is begun anew when the supervisor is lost on the way.
 const TRIES: u32 = 3;
 /// How long what was killed may take to be gone.
@@ -36,6 +38,11 @@ pub(super) struct Args {}
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
+        if let Some(running) = network::named(global)?
+            && is_down_soon(&running.layout)?
+        {
+            return Ok(done(&running));
+        }
         let running = match network::find(global) {
             Ok(running) => running,
             Err(failure) if failure.exit == Exit::NotRunning => {
@@ -45,14 +52,21 @@ impl Args {
             Err(failure) => return Err(failure),
         };
         take_down(&running)?;
-        ui::talk(format_args!("{} is down", running.name));
-        Ok(Exit::Done)
+        Ok(done(&running))
     }
+}
+
+fn done(running: &Running) -> Exit {
+    ui::talk(format_args!("{} is down", running.name));
+    Exit::Done
 }
 
 /// Takes a network down; what would not die is a failure that names it.
 pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
     let layout = &running.layout;
+    if is_down_soon(layout)? {
+        return Ok(());
+    }
     let mut keeper = None;
     for left in (0..TRIES).rev() {
         match stop_instances(layout) {
@@ -61,6 +75,11 @@ pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
                 break;
             }
             Err(failure) if left == 0 => return Err(failure),
+            // Who was told before came to the end of it meanwhile.
+            Err(_) if !ledger::is_running(layout) => {
+                forget(layout);
+                return Ok(());
+            }
             // The supervisor was lost on the way: the next one goes on.
             Err(_) => {}
         }
@@ -68,6 +87,30 @@ pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
     end_keeper(layout, keeper)?;
     forget(layout);
     Ok(())
+}
+
+/// Tells the keeper, whose supervisor then does all of it, and says whether nothing is left. Where that
+/// takes longer, or one of them cannot, it is done step by step, with a word about each.
+fn is_down_soon(layout: &Layout) -> Result<bool, Failure> {
+    let Ok(mut keeper) = client::connect_within(layout, SOON_WAIT) else {
+        return Ok(false);
+    };
+    let pid = keeper.hello().pid;
+    let handle = procfs::stat(pid).and_then(|stat| Handle::open(pid, stat.start_time));
+    let Some(handle) = handle else {
+        return Ok(false);
+    };
+    if keeper.take_down(SOON_WAIT).is_err() {
+        return Ok(false);
+    }
+    // Nobody is left to read them, nobody else starts while the keeper lives, and there is time until
+    // it has ended.
+    forget_records(layout);
+    if !handle.await_end(KILL_WAIT) || !launch::has_left_nothing(layout, pid) {
+        await_end(layout, None, Instant::now() + KILL_WAIT)?;
+        forget(layout);
+    }
+    Ok(true)
 }
 
 /// Ends keeper and supervisor. A keeper refuses while anything of its network lives: what does is
@@ -195,11 +238,15 @@ fn records(layout: &Layout) -> [PathBuf; 5] {
 
 /// Removes what means that the network runs: its plan, its records, its sockets. Logs and ports stay.
 pub(super) fn forget(layout: &Layout) {
+    forget_records(layout);
+    remove_sockets(&layout.runtime);
+}
+
+fn forget_records(layout: &Layout) {
     for file in records(layout) {
         drop(std::fs::remove_file(file));
     }
     drop(std::fs::remove_dir_all(told(layout)));
-    remove_sockets(&layout.runtime);
 }
 
 /// Whether there is nothing to forget.

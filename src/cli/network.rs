@@ -57,14 +57,23 @@ pub(super) fn running() -> Result<Vec<Running>, Failure> {
         .collect())
 }
 
+/// The network that the command line names, whether it runs or not.
+pub(super) fn named(global: &Global) -> Result<Option<Running>, Failure> {
+    let Some(name) = &global.topology else {
+        return Ok(None);
+    };
+    let name = TopologyName::new(name.clone());
+    let layout = paths::layout_of(&name).map_err(unusable)?;
+    Ok(Some(Running { name, layout }))
+}
+
 /// The network that the command line means: by name, by the manifest here, or the only one.
 pub(super) fn find(global: &Global) -> Result<Running, Failure> {
-    if let Some(name) = &global.topology {
-        let name = TopologyName::new(name.clone());
-        let layout = paths::layout_of(&name).map_err(unusable)?;
-        if ledger::is_running(&layout) {
-            return Ok(Running { name, layout });
+    if let Some(named) = named(global)? {
+        if ledger::is_running(&named.layout) {
+            return Ok(named);
         }
+        let name = named.name;
         return Err(
             Failure::new(Exit::NotRunning, format!("no network `{name}` is running"))
                 .help("`zmqnet ls` lists what is"),

@@ -1,7 +1,7 @@
 //! `down` returns when nothing is left: no process, no port, no socket file.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::time::Instant;
 
 use crate::apply::hello;
@@ -182,4 +182,34 @@ fn a_probe_that_hangs_leaves_nothing_behind() {
     assert_eq!(world.run(&["apply", "--timeout", "1s"]).code, 4);
     world.ok(&["down"]);
     assert_eq!(left(&world.dir().to_string_lossy()), Vec::<String>::new());
+}
+
+#[test]
+fn a_keeper_that_was_told_goes_on_where_who_told_it_is_gone() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: told\nnodes:\n  \
+         a: {command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"], stop: {grace: 500ms}}\n",
+    );
+    world.ok(&["apply"]);
+    let mark = world.dir().to_string_lossy().into_owned();
+    let socket = world.path("run/zmqnet/told/keeper.sock");
+    let mut keeper = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let ask = br#"{"id":1,"ask":"take_down"}"#;
+    let head = u32::try_from(ask.len()).unwrap().to_le_bytes();
+    keeper.write_all(&head).unwrap();
+    keeper.write_all(ask).unwrap();
+    drop(keeper);
+    wait_for("the end of everything", || {
+        left(&mark).is_empty().then_some(())
+    });
+    assert_eq!(sockets(&world), Vec::<String>::new());
+    // Nothing of it is remembered as running.
+    assert_eq!(world.run(&["status"]).code, 69);
+    world.ok(&["apply"]);
+    // Slower than `down` waits in silence: told again, step by step.
+    let down = world.ok(&["down"]);
+    assert!(down.stderr.contains("told is down"), "{down:?}");
+    assert_eq!(left(&mark), Vec::<String>::new());
 }

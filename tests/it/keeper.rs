@@ -612,3 +612,25 @@ fn a_keeper_that_quits_leaves_no_socket() {
     gone(pid);
     assert!(!net.runtime().exists());
 }
+
+#[test]
+fn who_wants_it_taken_down_is_told_of_the_end_and_of_nothing_else() {
+    let net = Net::new();
+    let mut asker = net.connect();
+    let refusal = asker.ask(json!("take_down")).unwrap_err();
+    assert_eq!(refusal["kind"], "busy", "no supervisor listens");
+    let mut supervisor = net.connect();
+    supervisor.ask(json!("watch")).unwrap();
+    net.spawn("a", "exec sleep 60");
+    assert_eq!(asker.ask(json!("take_down")).unwrap(), "taking_down");
+    assert_eq!(supervisor.frame()["event"], "take_down");
+    let refusal = supervisor.ask(json!("quit")).unwrap_err();
+    assert_eq!(refusal["kind"], "busy", "one lives");
+    net.signal("a", "KILL", "all");
+    assert_eq!(supervisor.frame()["event"]["exited"]["instance"], "a");
+    assert_eq!(supervisor.ask(json!("quit")).unwrap(), "quitting");
+    assert_eq!(asker.frame()["event"], "quitting");
+    assert_eq!(asker.stream.read(&mut [0; 1]).unwrap(), 0);
+    let rest = supervisor.stream.read_to_end(&mut Vec::new());
+    assert_eq!(rest.unwrap(), 0, "it knows that it asked");
+}

@@ -4,7 +4,8 @@ use super::children::{Kid, RotateRule};
 use super::clients::Client;
 use super::kin::{Family, Relative};
 use super::protocol::{
-    Answer, Ask, Frame, Refusal, RefusalKind, Remain, Request, Scope, SendSignal, Spawn, VERSION,
+    Answer, Ask, Event, Frame, Refusal, RefusalKind, Remain, Request, Scope, SendSignal, Spawn,
+    VERSION,
 };
 use super::serve::Keeper;
 use super::signal_of;
@@ -59,6 +60,7 @@ impl Keeper {
                 Ok(Answer::Children(self.children.list()))
             }
             Ask::Quit => self.quit(client),
+            Ask::TakeDown => self.take_down(client),
         }
     }
 
@@ -231,6 +233,21 @@ impl Keeper {
             return Err(refused(RefusalKind::Busy, message));
         }
         self.supervisor.quit(client.pid());
+        self.events.push(Event::Quitting);
         Ok(Answer::Quitting)
+    }
+
+    fn take_down(&mut self, client: &mut Client) -> Result<Answer, Refusal> {
+        let event = match (self.supervisor.is_quitting(), self.is_watched) {
+            (true, _) => Event::Quitting,
+            (false, true) => Event::TakeDown,
+            (false, false) => {
+                let message = "no supervisor listens";
+                return Err(refused(RefusalKind::Busy, message));
+            }
+        };
+        client.wants_end = true;
+        self.events.push(event);
+        Ok(Answer::TakingDown)
     }
 }

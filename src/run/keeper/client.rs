@@ -81,6 +81,11 @@ impl From<io::Error> for KeeperError {
     }
 }
 
+/// How long a keeper may take to say who it is.
+pub(super) const HELLO_WAIT: Duration = Duration::from_millis(KEEPER_HELLO_MS);
+/// What most answers fit into, so that each is one read.
+const READ_BYTES: usize = 1024;
+
 /// A request on its way to the task that owns the socket.
 struct Call {
     ask: Ask,
@@ -105,6 +110,11 @@ impl Events {
     /// The next event; nothing when the keeper is gone. Cancel safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.receiver.recv().await
+    }
+
+    /// One that is there already.
+    pub fn ready(&mut self) -> Option<Event> {
+        self.receiver.try_recv().ok()
     }
 }
 
@@ -241,14 +251,23 @@ pub struct Blocking {
 
 /// Connects to the keeper of a network, if one runs; never starts one.
 pub fn connect(layout: &Layout) -> Result<Blocking, KeeperError> {
+    connect_within(layout, HELLO_WAIT)
+}
+
+/// The same, for who has something else to do where it does not answer so soon.
+pub fn connect_within(layout: &Layout, patience: Duration) -> Result<Blocking, KeeperError> {
     let stream = UnixStream::connect(layout.keeper_socket())?;
-    Blocking::greet(stream, layout)
+    Blocking::greet(stream, layout, patience)
 }
 
 impl Blocking {
     /// Asks whoever listens who it is, and insists on the keeper of this network.
-    pub(super) fn greet(stream: UnixStream, layout: &Layout) -> Result<Self, KeeperError> {
-        let deadline = Some(Duration::from_millis(KEEPER_HELLO_MS));
+    pub(super) fn greet(
+        stream: UnixStream,
+        layout: &Layout,
+        patience: Duration,
+    ) -> Result<Self, KeeperError> {
+        let deadline = Some(patience);
         stream.set_read_timeout(deadline)?;
         stream.set_write_timeout(deadline)?;
         let mut client = Self {
@@ -300,7 +319,8 @@ impl Blocking {
         let mut head = [0; 4];
         self.stream.read_exact(&mut head)?;
         let bytes = u32::from_le_bytes(head) as usize;
-        let mut frame = head.to_vec();
+        let mut frame = Vec::with_capacity(READ_BYTES);
+        frame.extend_from_slice(&head);
         // Grows as bytes arrive, so a wrong length costs no memory.
         let got = (&mut self.stream)
             .take(bytes as u64)
@@ -342,6 +362,19 @@ impl Blocking {
     /// more then.
     pub fn ask_to_quit(&mut self) -> Result<(), KeeperError> {
         self.ask(Ask::Quit).map(drop)
+    }
+
+    /// Has the network taken down, and waits at most so long until nothing of it lives but keeper and
+    /// supervisor, which then end. One that is silent goes on with it.
+    pub fn take_down(&mut self, wait: Duration) -> Result<(), KeeperError> {
+        self.stream.set_read_timeout(Some(wait))?;
+        self.ask(Ask::TakeDown)?;
+        match self.read()? {
+            Frame::Event(Event::Quitting) => Ok(()),
+            Frame::Event(_) | Frame::Answer { .. } | Frame::Refused { .. } => {
+                Err(KeeperError::Silent)
+            }
+        }
     }
 
     /// Waits until a keeper that was asked to quit closed the connection, the last thing it does.

@@ -23,6 +23,8 @@ pub(super) struct Client {
     outgoing: Vec<u8>,
     /// Whether it gets events.
     pub(super) is_watching: bool,
+    /// Whether it wanted the network taken down.
+    pub(super) wants_end: bool,
     is_gone: bool,
 }
 
@@ -147,6 +149,7 @@ pub(super) fn accept(listener: &UnixListener, clients: &mut Vec<Client>) {
             incoming: Vec::new(),
             outgoing: Vec::new(),
             is_watching: false,
+            wants_end: false,
             is_gone: false,
         });
     }
@@ -155,9 +158,16 @@ pub(super) fn accept(listener: &UnixListener, clients: &mut Vec<Client>) {
 /// Tells whoever watches, and writes all that can be written.
 pub(super) fn publish(clients: &mut Vec<Client>, events: &mut Vec<Event>) {
     for event in events.drain(..) {
+        let is_end = event == Event::Quitting;
         let frame = Frame::Event(event);
-        for client in clients.iter_mut().filter(|client| client.is_watching) {
-            client.send(&frame);
+        for client in clients.iter_mut() {
+            let hears = match is_end {
+                true => client.wants_end,
+                false => client.is_watching,
+            };
+            if hears {
+                client.send(&frame);
+            }
         }
     }
     for client in clients.iter_mut() {

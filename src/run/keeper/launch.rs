@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::client::{Blocking, KeeperError};
+use super::client::{Blocking, HELLO_WAIT, KeeperError};
 use super::{note, serve};
 use crate::model::layout::Layout;
 use crate::run::paths::{self, PathsError};
@@ -173,7 +173,7 @@ pub fn ensure_after(
         log: layout.log_file(KEEPER),
     };
     let stream = UnixStream::connect(&socket).map_err(|e| broken(e.into()))?;
-    let keeper = Blocking::greet(stream, layout).map_err(broken)?;
+    let keeper = Blocking::greet(stream, layout, HELLO_WAIT).map_err(broken)?;
     Ok((keeper, true))
 }
 

@@ -62,6 +62,9 @@ pub enum Ask {
     Watch,
     /// End, and end the supervisor. Refused while a process of the network lives.
     Quit,
+    /// Have the supervisor stop everything and ask for the end. Refused where none listens. This client is
+    /// told by [`Event::Quitting`] when it has come to that.
+    TakeDown,
 }
 
 /// What is started.
@@ -165,6 +168,8 @@ pub enum Answer {
     Rotating,
     /// To `quit`: the keeper ends once the supervisor has, and closes the connection.
     Quitting,
+    /// To `take_down`: the supervisor will hear of it.
+    TakingDown,
 }
 
 /// Who a keeper is.
@@ -308,6 +313,11 @@ pub enum Event {
         /// What.
         notice: Notice,
     },
+    /// Somebody wants the network taken down.
+    TakeDown,
+    /// Nothing of the network lives but keeper and supervisor, and these end. Sent to those who wanted
+    /// it taken down, and nothing else is.
+    Quitting,
 }
 
 /// What a program says by the systemd notification protocol.

@@ -40,6 +40,8 @@ pub(super) struct Keeper {
     pub(super) supervisor: Supervisor,
     pub(super) rotating: Rotating,
     pub(super) events: Vec<Event>,
+    /// Whether somebody hears them.
+    pub(super) is_watched: bool,
     /// Whether something of the network may live that does not descend from this keeper.
     pub(super) has_heirs: bool,
     /// Whether nothing of the network lived when it started.
@@ -104,6 +106,7 @@ pub(super) fn run(layout: Layout, supervision: Supervision, handed: Handed) -> i
         rotating: Rotating::new(),
         children: Children::default(),
         events: Vec::new(),
+        is_watched: false,
         has_heirs,
         is_first,
         last_look: Instant::now(),
@@ -158,6 +161,7 @@ impl Keeper {
             self.events.extend(heard);
         }
         self.copy_fifos();
+        self.is_watched = ears.clients.iter().any(|client| client.is_watching);
         for (client, is_ready) in ears.clients.iter_mut().zip(ready.clients) {
             if is_ready {
                 for request in client.read() {

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::keeping::Keeping;
 use super::keys::Minding;
+use super::leaving::Leaving;
 use super::listening::Listening;
 use super::network::{Life, Network, Todo};
 use super::prober::Tried;
@@ -56,6 +57,8 @@ pub(super) enum Outcome {
     LogTold(Life),
     /// A report is ready for whoever asked.
     Report(Answer),
+    /// The keeper was asked to end.
+    Left(Result<(), KeeperError>),
     /// Our own command to scale has ended.
     Scaled(ReplyTo, Reply),
 }
@@ -80,6 +83,8 @@ pub(super) struct Supervisor {
     pub(super) to_spawn: VecDeque<Life>,
     /// Whether lives are being looked for: those found to end meanwhile cost one look together.
     pub(super) is_sweeping: bool,
+    /// Whether it ends with its network.
+    pub(super) leaving: Leaving,
     /// Whether our own command to scale is at it.
     pub(super) is_scaling: bool,
     pub(super) outcomes: mpsc::Sender<Outcome>,
@@ -115,6 +120,7 @@ impl Supervisor {
             tasks: JoinSet::new(),
             to_spawn: VecDeque::new(),
             is_sweeping: false,
+            leaving: Leaving::No,
             is_scaling: false,
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
             save_at: None,
@@ -137,7 +143,7 @@ impl Supervisor {
     /// Runs until it is told to end.
     pub(super) async fn run(mut self) {
         // Without its socket nobody can reach it; the keeper starts one that can be reached.
-        while self.layout.control_socket().exists() {
+        while self.leaving != Leaving::Done && self.layout.control_socket().exists() {
             self.settle();
             let is_in_a_hurry = !self.to_spawn.is_empty() && self.keeping.is_live();
             let wake = self.clock.instant(self.next_deadline());
@@ -165,7 +171,11 @@ impl Supervisor {
                 };
                 self.take(outcome);
             }
+            self.take_ends();
             while self.tasks.try_join_next().is_some() {}
+        }
+        if self.leaving == Leaving::Done {
+            self.end_at_once().await;
         }
         // What is down is forgotten next, and a file costs as much as the rest of this.
         if !self.network.is_down() {
@@ -265,6 +275,7 @@ impl Supervisor {
                     .step(now, &name, Event::Succeeded { generation });
             }
             Outcome::Report(answer) => self.answer(answer),
+            Outcome::Left(result) => self.left(result),
             Outcome::Scaled(to, reply) => self.scaled(&to, reply),
         }
     }

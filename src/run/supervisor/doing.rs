@@ -32,6 +32,9 @@ impl Supervisor {
         let mut todo = mem::take(&mut self.network.todo);
         if self.is_sweeping {
             self.network.todo.sweeps = mem::take(&mut todo.sweeps);
+        } else if self.may_leave(&todo) {
+            self.network.todo.sweeps = mem::take(&mut todo.sweeps);
+            self.leave(keeper.clone());
         }
         if !todo.asks.is_empty() || !todo.kills.is_empty() {
             let sends = self.signals(&todo);

@@ -69,6 +69,9 @@ impl Supervisor {
             }) => {
                 self.notified(&instance, generation, &notice);
             }
+            News::Event(KeeperEvent::TakeDown) => self.take_down(),
+            // For others: we asked for it.
+            News::Event(KeeperEvent::Quitting) => {}
             News::Lost => tracing::warn!("the keeper is gone"),
         }
     }

@@ -128,6 +128,14 @@ impl Keeping {
         }
     }
 
+    /// What else has happened already.
+    pub(super) fn ready_event(&mut self) -> Option<KeeperEvent> {
+        match &mut self.link {
+            Link::Live { events, .. } => events.ready(),
+            Link::Lost { .. } | Link::Connecting(_) => None,
+        }
+    }
+
     /// The next news. Cancel safe: what is under way is kept.
     pub(super) async fn next(&mut self, layout: &Layout) -> News {
         loop {

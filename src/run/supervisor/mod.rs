@@ -11,6 +11,7 @@
 //! | `keys` | what programs are told of their keys, also when these change |
 //! | `telling` | how a living role learns what changed, restarted where it does not take it |
 //! | `keeping` | the connection to the keeper: lost, found again |
+//! | `leaving` | taken down: the end of everything, and its own |
 //! | `hearing` | what the keeper says, and what it means for the members |
 //! | `serving`, `report`, `wires`, `gated`, `refused` | the control socket, and what `status` says |
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
@@ -26,6 +27,7 @@ mod gated;
 mod hearing;
 mod keeping;
 mod keys;
+mod leaving;
 mod listening;
 mod member;
 mod network;

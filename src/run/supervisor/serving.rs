@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::acting::{Outcome, Supervisor};
+use super::leaving::Leaving;
 use super::network::Transition;
 use super::{recovery, report};
 use crate::model::limits::runner::WAITERS_MAX;
@@ -90,6 +91,7 @@ impl Supervisor {
             }
             control::SCALE => self.scale(to.clone(), params(request.params)?)?,
             control::DOWN => {
+                self.leaving = Leaving::No;
                 self.network.go_down(self.clock.now());
                 self.done(to, &Value::Null);
             }
@@ -117,6 +119,7 @@ impl Supervisor {
         let version = self.network.version;
         let changes = diff(&self.network.plan, &plan);
         let now = self.clock.now();
+        self.leaving = Leaving::No;
         let again = self.network.apply(now, plan, &changes);
         tracing::info!(
             changes = changes.len(),
@@ -142,6 +145,7 @@ impl Supervisor {
             return Err((zn1::NOT_FOUND, format!("no instance `{unknown}` runs here")));
         }
         let now = self.clock.now();
+        self.leaving = Leaving::No;
         let version = self.network.version;
         match verb {
             control::START => self.network.start(now, names),
