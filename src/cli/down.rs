@@ -1,7 +1,8 @@
 //! `down`: everything of a network ends, and it is proven that nothing is left.
 //!
-//! The supervisor stops the instances, last rank first; what is left of the network after that, and
-//! is proven to be ours, is killed here; then keeper and supervisor end, and their sockets go.
+//! One word to the keeper is enough where all ends soon. Else it is done step by step: the supervisor
+//! stops the instances, last rank first; what is left of the network after that, and is proven to be
+//! ours, is killed here; then keeper and supervisor end, and their sockets go.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

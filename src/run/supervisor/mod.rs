@@ -17,7 +17,7 @@
 //! | `recovery`, `samples` | what a successor needs to know, round trips |
 //!
 //! Shutdown order: the control socket, then the connection to the keeper. Children are not its own
-//! and stay.
+//! and stay. Taken down by word of the keeper it ends at once, and the keeper removes its socket.
 
 mod acting;
 mod applying;
