@@ -31,7 +31,7 @@ pub(crate) struct Fort {
 }
 
 /// The port of the endpoint that a program is given.
-fn inner(world: &World, program: &str) -> u16 {
+pub(crate) fn inner(world: &World, program: &str) -> u16 {
     let told = world.ok(&["env", program]).stdout;
     let line = told.lines().find(|line| line.contains("_ENDPOINT="));
     let line = line.unwrap().trim_end_matches(['"', '\'']);
