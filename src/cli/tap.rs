@@ -19,6 +19,7 @@ use crate::model::quantity;
 use crate::plan::{Plan, Wire};
 use crate::protocol::zn1::{Reply, Request};
 use crate::roles::Kind;
+use crate::run::looking;
 use crate::wire::dial;
 
 /// Between two questions.
@@ -93,6 +94,11 @@ struct Tally {
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
+        // Before anybody is asked: with none to ask it would never be found wrong.
+        if let Some(regex) = &self.regex {
+            looking::check(regex)
+                .map_err(|fault| Failure::new(Exit::Usage, format!("`--regex`: {fault}")))?;
+        }
         let running = network::find(global)?;
         let plan = network::plan_of(&running.layout)
             .ok_or_else(|| Failure::new(Exit::Failed, "the network keeps no plan"))?;

@@ -158,11 +158,21 @@ impl Looking {
     }
 }
 
+/// Whether this is a regular expression that a looker may have.
+pub fn check(regex: &str) -> Result<(), LookError> {
+    compile(regex).map(drop)
+}
+
 fn compile(text: &str) -> Result<Regex, LookError> {
     regex::bytes::RegexBuilder::new(text)
         .size_limit(REGEX_BYTES_MAX)
         .build()
-        .map_err(|fault| LookError::Regex(fault.to_string()))
+        .map_err(|fault| {
+            // Its words are several lines with the fault in the last, and a failure is one.
+            let words = fault.to_string();
+            let last = words.lines().last().unwrap_or_default();
+            LookError::Regex(last.trim_start_matches("error: ").to_owned())
+        })
 }
 
 impl Looker {

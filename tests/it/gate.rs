@@ -693,7 +693,9 @@ fn tap_shows_what_passes_and_changes_nothing() {
     );
     names_nobody(&net);
     let wrong = tap(&["--regex", "("]);
-    assert_eq!(wrong.code, 1);
+    assert_eq!(wrong.code, 64);
+    let nowhere = World::new().run(&["tap", "news", "--regex", "("]);
+    assert_eq!(nowhere.code, 64, "{}", nowhere.stderr);
     assert!(
         wrong.stderr.contains("regular expression"),
         "{}",

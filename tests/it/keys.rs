@@ -156,7 +156,7 @@ fn what_others_can_open_is_refused_and_so_is_what_makes_no_sense() {
         (&["keys", "allow", "short", "--as", "x", "-n", "alpha"], 66),
         (
             &["keys", "allow", "keys/alpha.key", "--as", "x", "-n", "alpa"],
-            1,
+            64,
         ),
         (
             &[

@@ -47,7 +47,7 @@ fn listens(plan: &Plan, node: &str) -> Result<(), Failure> {
             .instances
             .iter()
             .flat_map(|it| [it.name.as_str(), it.node.as_str()]);
-        let failure = Failure::new(Exit::Failed, format!("no instance or node `{node}`"));
+        let failure = Failure::new(Exit::Usage, format!("no instance or node `{node}`"));
         return Err(match did_you_mean(node, names) {
             Some(help) => failure.help(help),
             None => failure,
