@@ -75,11 +75,15 @@ impl Network {
     }
 
     fn kill(&self, name: &str) {
+        self.signal("-9", name);
+    }
+
+    fn signal(&self, signal: &str, name: &str) {
         let pid = self.pid(name).to_string();
         assert!(
             self.world
                 .command("kill")
-                .args(["-9", &pid])
+                .args([signal, &pid])
                 .status()
                 .unwrap()
                 .success()
@@ -377,10 +381,16 @@ s = sock(zmq.XPUB, "NEWS", SNDHWM=0, XPUB_NODROP=1, XPUB_VERBOSE=1)
 subscribed = 0
 while subscribed < 2:
     s.recv(); subscribed += 1
+say("subscribed")
+while not os.path.exists("begin"): time.sleep(0.01)
 body = bytes(1000)
+def read():
+    return os.path.getsize("read") if os.path.exists("read") else 0
 for n in range(20000):
     s.send_multipart([b"%08d" % n, body])
-    if n % 100 == 0: time.sleep(0.002)
+    if n == 10000: say("half")
+    # Never further ahead of who reads than what may wait for it, however slow the machine is.
+    while n > 100 * read() + 500: time.sleep(0.0005)
 say("published")
 time.sleep(1000)
 "#;
@@ -393,6 +403,8 @@ count, last = 0, -1
 while s.poll(2000 if os.path.exists("go") else -1):
     n = int(s.recv_multipart()[0])
     assert n > last; last = n; count += 1
+    if NAME == "sub-0" and count % 100 == 0:
+        with open("read", "a") as f: f.write(".")
     if NAME == "sub-0" and count == 20000: break
 say("counted", count, "last", last)
 time.sleep(1000)
@@ -422,6 +434,12 @@ fn sum(dropped: &Value) -> u64 {
 #[test]
 fn a_subscriber_that_does_not_read_costs_itself_alone_and_its_drops_are_exact() {
     let net = stalled("");
+    net.says("pub", "subscribed");
+    // While its gate sleeps the publisher's gate drops, afterwards its own does.
+    net.signal("-STOP", "sub-1-gate");
+    net.world.write("begin", "");
+    net.says("pub", "half");
+    net.signal("-CONT", "sub-1-gate");
     net.says("pub", "published");
     net.says("sub-0", "counted 20000 last 19999");
     // Everything that was published for it was either dropped and counted, or waits.
@@ -449,6 +467,7 @@ fn a_subscriber_that_does_not_read_costs_itself_alone_and_its_drops_are_exact() 
 #[test]
 fn drop_oldest_keeps_the_end_of_the_story() {
     let net = stalled(", overflow: drop-oldest");
+    net.world.write("begin", "");
     net.says("pub", "published");
     net.says("sub-0", "counted 20000 last 19999");
     net.world.write("go", "");

@@ -30,7 +30,7 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 use crate::roles::gate::{Config, Outer};
 use crate::wire::hub::{
-    ConnId, DialId, Face, Held, HoldError, Hub, HubEvent, ListenError, Ring, Security,
+    ConnId, DialId, Face, Held, HoldError, Hub, HubEvent, Ledger, ListenError, Ring, Security,
 };
 
 use super::looking::{Looking, Place};
@@ -86,6 +86,9 @@ struct Pair {
     address: String,
     /// The gate's end of the connection outside.
     local: String,
+    /// What passed outwards and inwards on those of its two connections that are gone.
+    outward: Arc<Ledger>,
+    inward: Arc<Ledger>,
 }
 
 /// Runs a gate to its end.

@@ -3,6 +3,8 @@
 //! It must never finish the handshake of one side before the other has shown itself, and never keep
 //! one that cannot get another side.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::model::socket::SocketType;
@@ -65,6 +67,7 @@ impl Gate {
         self.look();
         if let Some(pair) = self.pairs.remove(&outer) {
             self.outer_of.remove(&pair.inner);
+            self.passages[pair.door].bury(pair);
             for place in verbs::places(outer) {
                 self.places.remove(&place);
             }
@@ -151,9 +154,11 @@ impl Gate {
             },
             address: facts.peer_address,
             local: self.hub.local_of(outer),
+            outward: Arc::default(),
+            inward: Arc::default(),
         };
         let places = self.places_of(&pair);
-        let [outward, inward] = self.passages[door].flows(places, &self.limits, &self.ring);
+        let [outward, inward] = self.passages[door].flows(&pair, places, &self.limits, &self.ring);
         self.outer_of.insert(inner, outer);
         self.pairs.insert(outer, pair);
         if self.hub.pair((outer, outward), (inner, inward)).is_err() {

@@ -1,5 +1,6 @@
 //! A door and what is known of it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,7 +10,12 @@ use crate::model::limits::WireLimits;
 use crate::model::policy::Overflow;
 use crate::model::socket::Side;
 use crate::roles::gate::{Door, Outer};
-use crate::wire::hub::{ConnId, Flow, Ledger, Ring, Tap};
+use crate::wire::hub::{ConnId, Dropped, Flow, Ledger, Passed, Ring, Tap};
+
+use super::Pair;
+
+/// Wires that are gone and that a door still lists, each with what it dropped.
+const GONE_MAX: usize = 64;
 
 /// A door, and what is known of it.
 pub(super) struct Passage {
@@ -21,8 +27,19 @@ pub(super) struct Passage {
     /// Why nothing can pass now, in words.
     pub(super) hindrance: Option<String>,
     /// What passed outwards and inwards on wires that are gone.
-    pub(super) outward: Arc<Ledger>,
-    pub(super) inward: Arc<Ledger>,
+    pub(super) outward: Passed,
+    pub(super) inward: Passed,
+    /// The last wires that are gone and on which something had passed.
+    pub(super) gone: VecDeque<Gone>,
+}
+
+/// A wire that is gone. The gate at its other end knows it by the same two addresses, and so whose it
+/// was what was dropped here.
+pub(super) struct Gone {
+    pub(super) peer: String,
+    pub(super) address: String,
+    pub(super) local: String,
+    pub(super) dropped: Dropped,
 }
 
 impl Passage {
@@ -32,8 +49,9 @@ impl Passage {
             wanted: None,
             waiting: Vec::new(),
             hindrance: None,
-            outward: Arc::default(),
-            inward: Arc::default(),
+            outward: Passed::default(),
+            inward: Passed::default(),
+            gone: VecDeque::new(),
         }
     }
 }
@@ -46,9 +64,30 @@ pub(super) fn outer_of(door: &Door) -> &Endpoint {
 }
 
 impl Passage {
+    /// Adds a wire that is gone to what passed.
+    pub(super) fn bury(&mut self, pair: Pair) {
+        let mut all = pair.outward.passed();
+        self.outward.add(&all);
+        self.inward.add(&pair.inward.passed());
+        all.add(&pair.inward.passed());
+        if all.matched == 0 {
+            return;
+        }
+        if self.gone.len() == GONE_MAX {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(Gone {
+            peer: pair.peer,
+            address: pair.address,
+            local: pair.local,
+            dropped: all.dropped,
+        });
+    }
+
     /// How messages pass, outwards and inwards: only what is published may be dropped.
     pub(super) fn flows(
         &self,
+        pair: &Pair,
         places: [usize; 2],
         limits: &WireLimits,
         ring: &Arc<Ring>,
@@ -69,8 +108,8 @@ impl Passage {
             tap: Tap::new(ring, place),
         };
         [
-            flow(outward, &self.outward, places[0]),
-            flow(inward, &self.inward, places[1]),
+            flow(outward, &pair.outward, places[0]),
+            flow(inward, &pair.inward, places[1]),
         ]
     }
 }

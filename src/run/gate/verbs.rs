@@ -112,6 +112,8 @@ impl Gate {
             .take(LISTED_MAX)
             .map(|pair| self.wire(pair))
             .collect();
+        let gone = self.passages.iter();
+        let gone: Vec<Value> = gone.flat_map(buried).collect();
         let mut facts = json!({
             "role": "gate",
             "name": self.config.name,
@@ -119,6 +121,7 @@ impl Gate {
             "pid": std::process::id(),
             "doors": doors,
             "pairs": listed,
+            "gone": gone,
         });
         let told = facts.as_object_mut().expect("made in the line above");
         told.extend(conns::facts(&self.hub, &self.limits));
@@ -127,10 +130,11 @@ impl Gate {
 
     fn door(&self, passage: &Passage, number: usize, pairs: &[&Pair]) -> Value {
         let own: Vec<&&Pair> = pairs.iter().filter(|pair| pair.door == number).collect();
-        let (mut outward, mut inward) = (passage.outward.passed(), passage.inward.passed());
+        let (mut outward, mut inward) = (passage.outward, passage.inward);
         for pair in &own {
-            outward.add(&self.hub.passed(pair.outer).unwrap_or_default());
-            inward.add(&self.hub.passed(pair.inner).unwrap_or_default());
+            let [out, r#in] = self.passed(pair);
+            outward.add(&out);
+            inward.add(&r#in);
         }
         let door = &passage.door;
         let waiting = self.dials.values().filter(|dial| dial.door == number);
@@ -155,8 +159,7 @@ impl Gate {
 
     fn wire(&self, pair: &Pair) -> Value {
         let passage = &self.passages[pair.door];
-        let outward = self.hub.passed(pair.outer).unwrap_or_default();
-        let inward = self.hub.passed(pair.inner).unwrap_or_default();
+        let [outward, inward] = self.passed(pair);
         json!({
             "door": passage.door.name,
             "link": passage.door.links.first(),
@@ -167,6 +170,16 @@ impl Gate {
             "inside": pair.inner,
             "out": shown(&outward),
             "in": shown(&inward),
+        })
+    }
+
+    /// What passed on a wire outwards and inwards, an end that is gone already included.
+    fn passed(&self, pair: &Pair) -> [Passed; 2] {
+        let ends = [(pair.outer, &pair.outward), (pair.inner, &pair.inward)];
+        ends.map(|(conn, ledger)| {
+            let mut passed = ledger.passed();
+            passed.add(&self.hub.passed(conn).unwrap_or_default());
+            passed
         })
     }
 
@@ -199,6 +212,20 @@ impl Gate {
 pub(super) fn places(outer: ConnId) -> [usize; 2] {
     let number = usize::try_from(outer.0).unwrap_or(usize::MAX / 4);
     [number * 2, number * 2 + 1]
+}
+
+/// The last wires of a door that are gone.
+fn buried(passage: &Passage) -> impl Iterator<Item = Value> {
+    let link = passage.door.links.first();
+    passage.gone.iter().map(move |gone| {
+        json!({
+            "link": link,
+            "peer": gone.peer,
+            "address": gone.address,
+            "local": gone.local,
+            "out": {"dropped": gone.dropped},
+        })
+    })
 }
 
 /// Sums with what they add up to.

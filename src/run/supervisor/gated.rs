@@ -1,5 +1,7 @@
 //! Wires that pass a gate: their gates know whether they are there, what passed and what did not.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::refused;
@@ -114,14 +116,15 @@ pub(super) fn counts(wire: &Wire, facts: &Facts) -> Option<Counts> {
     let dialling = gates
         .dials
         .and_then(|gate| door(facts, gate, wire, Some(gates.listener)));
-    let other = gates.listens.and_then(|gate| match gates.dials {
-        Some(dials) => across(facts, (gate, dials), wire),
-        None => accepted(facts, gate, wire),
-    });
+    let others = match (gates.listens, gates.dials) {
+        (Some(gate), Some(dials)) => across(facts, (gate, dials), wire),
+        (Some(gate), None) => accepted(facts, gate, wire).into_iter().collect(),
+        (None, _) => Vec::new(),
+    };
     // What leaves the gate that dials comes to the listener.
-    let (seen, to_listener, from_listener) = match (dialling, other) {
+    let (seen, to_listener, from_listener) = match (dialling, others.first()) {
         (Some(door), _) => (door, "out", "in"),
-        (None, Some(pair)) => (pair, "in", "out"),
+        (None, Some(pair)) => (*pair, "in", "out"),
         (None, None) => return None,
     };
     let in_out = |what: &str| {
@@ -130,7 +133,7 @@ pub(super) fn counts(wire: &Wire, facts: &Facts) -> Option<Counts> {
             out: seen[from_listener][what].as_u64()?,
         })
     };
-    let all = [dialling, other].into_iter().flatten();
+    let all = dialling.into_iter().chain(others);
     let ways = all.flat_map(|seen| [&seen["out"], &seen["in"]]);
     let mut counts = Counts {
         messages: in_out("sent"),
@@ -149,19 +152,29 @@ pub(super) fn counts(wire: &Wire, facts: &Facts) -> Option<Counts> {
     Some(counts)
 }
 
-/// The listening gate's side of the wire that the dialling gate has: the same connection, by the
-/// address of the end that dialled.
+/// The listening gate's side of the wire that the dialling gate has, and of those it had before: the
+/// same connections, by the address of the end that dialled.
 fn across<'a>(
     facts: &'a Facts,
     (listens, dials): (&InstanceName, &InstanceName),
     wire: &Wire,
-) -> Option<&'a Value> {
-    let near = facts.get(dials)?["pairs"].as_array()?;
-    let far = facts.get(listens)?["pairs"].as_array()?;
+) -> Vec<&'a Value> {
     let listener = gates(wire).listener.as_str();
-    let own = near
-        .iter()
-        .rfind(|pair| pair["link"] == wire.link.as_str() && pair["peer"] == listener)?;
-    let local = own["local"].as_str().filter(|local| !local.is_empty())?;
-    far.iter().find(|pair| pair["address"] == local)
+    let own = sides(facts, dials)
+        .filter(|side| side["link"] == wire.link.as_str() && side["peer"] == listener);
+    let locals: HashSet<&str> = own
+        .filter_map(|side| side["local"].as_str().filter(|local| !local.is_empty()))
+        .collect();
+    let is_other = |side: &&Value| {
+        let address = side["address"].as_str();
+        address.is_some_and(|address| locals.contains(address))
+    };
+    sides(facts, listens).filter(is_other).collect()
+}
+
+/// The wires of a gate, and the last ones that are gone.
+fn sides<'a>(facts: &'a Facts, gate: &InstanceName) -> impl Iterator<Item = &'a Value> {
+    let told = facts.get(gate);
+    let lists = ["pairs", "gone"].map(|list| told.and_then(|told| told[list].as_array()));
+    lists.into_iter().flatten().flatten()
 }
