@@ -187,6 +187,34 @@ async fn a_stalled_peer_costs_its_own_bound_and_stalls_nobody() {
     server.abort();
 }
 
+#[tokio::test]
+async fn what_is_sent_in_one_turn_is_bounded_only_where_the_kernel_does_not_take_it() {
+    let endpoint = free();
+    let limits = WireLimits {
+        peer_bytes_max: 1_000,
+        ..WireLimits::default()
+    };
+    let mut hub = hub(&endpoint, limits);
+    let mut reader = raw(&endpoint, "reader").await;
+    let HubEvent::Opened { conn, .. } = next(&mut hub).await else {
+        panic!("the handshake comes first");
+    };
+    let body = Bytes::from(vec![b'z'; 100]);
+    // A socket that is new to the runtime takes nothing before it was looked at once.
+    hub.send(conn, vec![body.clone()]).unwrap();
+    while hub.connections()[0].queued_bytes > 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 1..100 {
+        assert_eq!(hub.send(conn, vec![body.clone()]), Ok(()));
+    }
+    // What was sent before a connection is closed goes before.
+    hub.close(conn);
+    let said = rest(&mut reader).await;
+    let count = said.iter().filter(|byte| **byte == b'z').count();
+    assert_eq!(count, 100 * 100);
+}
+
 /// Reads until the stream ends; gives what came.
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut got = Vec::new();

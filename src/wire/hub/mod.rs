@@ -3,7 +3,7 @@
 //! The hub runs on a tokio current-thread runtime. Who knocks is heard by the [`door`], a thread of
 //! its own, until it says who it is. From then on each connection is a task that reads, parses and
 //! writes on; [`Hub::next`] hands out what happened, [`Hub::send`] writes through to the socket and
-//! queues only what the kernel does not take. One stalled peer fills its own bounded queue and
+//! queues what the kernel does not take, and what follows in one turn is one write. One stalled peer fills its own bounded queue and
 //! nobody else's; one that sends much fills its own inbox and waits for its turn. Routing ids are the
 //! hub's own.
 //!
@@ -21,6 +21,7 @@ mod facts;
 mod fan;
 mod fanning;
 mod forward;
+mod gathering;
 mod guard;
 mod heart;
 mod hold;
@@ -69,6 +70,7 @@ pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
 pub use fan::{Fan, FanConfig, FanFacts, Published, SubscriberFacts, TopicFacts};
 pub use forward::{Dropped, Flow, Ledger, Passed};
+use gathering::Gathering;
 pub use guard::{Admission, Guard, KeyRefusal, OWN_PAIRS_MAX, Security};
 pub use hold::{Face, Held, HoldError};
 use holding::Unmet;
@@ -179,6 +181,8 @@ pub struct Hub {
     told: mpsc::UnboundedReceiver<ConnId>,
     /// Connections with news, in the order in which they are heard.
     turns: VecDeque<ConnId>,
+    /// Connections that were sent something since nothing was at hand.
+    gathering: Gathering,
     pace: Pace,
     /// Connections for which [`Hub::push`] has queued something, each at most once.
     pushed: Vec<ConnId>,
@@ -209,6 +213,7 @@ impl Hub {
             tell,
             told,
             turns: VecDeque::new(),
+            gathering: Gathering::default(),
             pace: Pace::new(),
             pushed: Vec::new(),
             unfinished: Arc::default(),
@@ -278,7 +283,14 @@ impl Hub {
     pub async fn next(&mut self) -> HubEvent {
         loop {
             // Handing out what is there never waits, and must not keep the thread for itself.
-            self.pace.keep().await;
+            let now = std::time::Instant::now();
+            let is_long = self.pace.is_over(now);
+            if is_long || self.gathering.is_over(now) {
+                self.gathering.write();
+            }
+            if is_long {
+                self.pace.rest().await;
+            }
             if let Some(event) = self.ended.pop_front() {
                 return event;
             }
@@ -304,6 +316,7 @@ impl Hub {
                 }
                 continue;
             }
+            self.gathering.write();
             tokio::select! {
                 // Cancel safe, both: what is not handed out stays.
                 Some(arrival) = self.arrivals.recv() => {
@@ -374,6 +387,8 @@ impl Hub {
     /// Lets go of a connection, whose socket is closed with that.
     fn release(&mut self, conn: ConnId) -> Option<Entry> {
         let entry = self.connections.remove(&conn)?;
+        // What was sent before goes before.
+        self.gathering.write();
         entry.task.abort();
         // The other end of its wire learns of it.
         entry.peer.part();
@@ -394,10 +409,14 @@ impl Hub {
         Some(entry)
     }
 
-    /// Writes a message to a peer, as far as the kernel takes it, and queues the rest.
+    /// Writes a message to a peer, as far as the kernel takes it, and queues the rest. Others sent
+    /// before [`Hub::next`] has nothing at hand are gathered and written together.
     pub fn send(&self, conn: ConnId, frames: Vec<Bytes>) -> Result<(), SendError> {
         let entry = self.connections.get(&conn).ok_or(SendError::Closed)?;
-        entry.peer.send(frames)
+        if entry.peer.send(frames)? {
+            self.gathering.add(&entry.peer);
+        }
+        Ok(())
     }
 
     /// Closes a connection without waiting for what is queued. No event follows; a dial that is kept
@@ -423,6 +442,7 @@ impl Hub {
     /// Stops listening, then waits until what is queued was written, at most for `wait`.
     pub async fn drain(&mut self, wait: Duration) {
         self.stop_listening();
+        self.gathering.write();
         let deadline = Instant::now() + wait;
         while Instant::now() < deadline && self.connections.values().any(|e| e.peer.is_behind()) {
             // The connections' tasks do the writing; this gives them the thread.
@@ -430,5 +450,12 @@ impl Hub {
         }
         self.connections.clear();
         self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Whoever sends and goes has sent.
+        self.gathering.write();
     }
 }

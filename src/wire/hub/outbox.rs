@@ -15,6 +15,11 @@ const BLOCK_BYTES: usize = 16 * 1024;
 /// The most bytes of a frame's header.
 pub(super) const HEADER_BYTES_MAX: usize = 9;
 
+/// Whether bytes are shared rather than copied.
+pub(super) fn is_shared(bytes: &[u8]) -> bool {
+    bytes.len() >= SHARED_BYTES_MIN
+}
+
 /// The bytes, first to last.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -70,7 +75,7 @@ impl Outbox {
 
     /// Queues bytes as they are.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        if bytes.len() < SHARED_BYTES_MIN {
+        if !is_shared(&bytes) {
             return self.copy(&bytes);
         }
         self.seal();
@@ -78,7 +83,8 @@ impl Outbox {
         self.chunks.push_back(bytes);
     }
 
-    fn copy(&mut self, bytes: &[u8]) {
+    /// Queues bytes that are not worth sharing.
+    pub(super) fn copy(&mut self, bytes: &[u8]) {
         if self.tail.capacity() - self.tail.len() < bytes.len() {
             self.seal();
             self.tail = BytesMut::with_capacity(BLOCK_BYTES.max(bytes.len()));

@@ -18,12 +18,15 @@ impl Pace {
         Self(Instant::now())
     }
 
-    /// Gives the thread to all others, if the owner had it for long. Cancel safe.
-    pub(super) async fn keep(&mut self) {
-        if self.0.elapsed() >= STRETCH {
-            tokio::task::yield_now().await;
-            self.begin();
-        }
+    /// Whether the owner has had the thread for long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now - self.0 >= STRETCH
+    }
+
+    /// Gives the thread to all others. Cancel safe.
+    pub(super) async fn rest(&mut self) {
+        tokio::task::yield_now().await;
+        self.begin();
     }
 
     /// A new stretch: the owner was waiting.

@@ -8,6 +8,7 @@ mod ends;
 pub(super) mod fanning;
 mod name;
 mod reading;
+mod sending;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +36,7 @@ use super::refusal::Limit;
 use super::session::{Claim, Session};
 use super::stream::{Reading, Stream, Writing};
 use super::unfinished::{Share, Unfinished};
-use super::{CloseReason, ConnId, ConnectionFacts, SendError};
+use super::{CloseReason, ConnId, ConnectionFacts};
 use fanning::{Fanning, Part};
 use reading::Read;
 
@@ -96,6 +97,10 @@ struct State {
     forwards: bool,
     /// The hub knows that there is news.
     is_told: bool,
+    /// Messages were sent that nobody tried to write.
+    gathers: bool,
+    /// Something was sent in this turn of the hub's owner.
+    is_in_turn: bool,
     is_paused: bool,
     /// Who has the name it claims.
     waits_for: Option<Weak<Peer>>,
@@ -138,6 +143,8 @@ impl Peer {
                 session,
                 forwards: forwards || fanning.is_some(),
                 is_told: false,
+                gathers: false,
+                is_in_turn: false,
                 is_paused: false,
                 waits_for: None,
                 ended: None,
@@ -197,36 +204,6 @@ impl Peer {
     pub(super) fn is_behind(&self) -> bool {
         let waits = self.fanning.as_ref().is_some_and(|it| it.waits().0);
         waits || self.state().session.is_behind()
-    }
-
-    pub(super) fn send(&self, frames: Vec<Bytes>) -> Result<(), SendError> {
-        let mut state = self.state();
-        // What waits for the kernel is written by the task, with all that gathers meanwhile.
-        let was_behind = state.session.is_behind();
-        state.session.send(frames)?;
-        if !was_behind {
-            self.flush_soon(&mut state);
-        }
-        Ok(())
-    }
-
-    /// Queues a message for [`Peer::write_queued`]. True where it is the first that waits.
-    pub(super) fn push(&self, frames: Vec<Bytes>) -> Result<bool, SendError> {
-        let mut state = self.state();
-        let was_behind = state.session.is_behind();
-        state.session.send(frames).map(|()| !was_behind)
-    }
-
-    /// Writes what is queued, as far as the kernel takes it.
-    pub(super) fn write_queued(&self) {
-        self.flush_soon(&mut self.state());
-    }
-
-    pub(super) fn subscribe(&self, topic: Bytes, is_on: bool) -> Result<(), SendError> {
-        let mut state = self.state();
-        state.session.subscribe(topic, is_on)?;
-        self.flush_soon(&mut state);
-        Ok(())
     }
 
     /// Stops or goes on reading the peer and handing over what it sent.

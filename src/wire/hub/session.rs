@@ -29,7 +29,7 @@ use super::facts::Drops;
 use super::guard::Security;
 use super::inbox::{Inbox, Received, Topics};
 use super::opening::{self, Opening, Side};
-use super::outbox::{HEADER_BYTES_MAX, Outbox};
+use super::outbox::{self, HEADER_BYTES_MAX, Outbox};
 use super::refusal::Limit;
 use super::scan::{Rules, Scan};
 use super::unfinished::Share;
@@ -318,14 +318,19 @@ impl Session {
         self.topics.len()
     }
 
+    /// Whether there is room for a message; there always is for one.
+    pub(super) fn fits(&self, frames: &[Bytes]) -> bool {
+        let bytes: usize = frames.iter().map(|it| it.len() + HEADER_BYTES_MAX).sum();
+        let is_over = self.outbox.len().saturating_add(bytes) > self.limits.peer_bytes_max;
+        !is_over || self.outbox.is_empty()
+    }
+
     /// Queues a message for the peer.
     pub fn send(&mut self, frames: Vec<Bytes>) -> Result<(), SendError> {
         if !self.is_ready() {
             return Err(SendError::Closed);
         }
-        let bytes: usize = frames.iter().map(|it| it.len() + HEADER_BYTES_MAX).sum();
-        let is_over = self.outbox.len().saturating_add(bytes) > self.limits.peer_bytes_max;
-        if is_over && !self.outbox.is_empty() {
+        if !self.fits(&frames) {
             self.dropped.full += 1;
             self.is_full = true;
             return Err(SendError::Full);
@@ -386,12 +391,23 @@ impl Session {
     }
 
     fn collect_all(&mut self) {
-        if !self.engine.has_pending_transmit() {
-            return;
-        }
-        for chunk in self.engine.clone_transmit_chunks() {
-            self.engine.advance_transmit(chunk.len());
-            self.outbox.push(chunk);
+        while self.engine.has_pending_transmit() {
+            let mut copied = 0;
+            for chunk in self.engine.transmit_chunks_capped(SLICES_MAX) {
+                if outbox::is_shared(&chunk) {
+                    break;
+                }
+                self.outbox.copy(&chunk);
+                copied += chunk.len();
+            }
+            if copied == 0 {
+                // To share one takes a list of all.
+                for chunk in self.engine.clone_transmit_chunks() {
+                    copied += chunk.len();
+                    self.outbox.push(chunk);
+                }
+            }
+            self.engine.advance_transmit(copied);
         }
     }
 
