@@ -3,6 +3,7 @@
 //! Nothing here decides; the reasons are enums, so that whoever reads them can match.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +20,28 @@ use super::refusal::Limit;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConnId(pub u64);
+
+/// Hashes connections by their numbers. They are the hub's own, so nobody chooses ones that collide,
+/// and one is looked up for each message.
+#[derive(Debug, Default)]
+pub(super) struct ByNumber(u64);
+
+impl Hasher for ByNumber {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // The golden ratio, so that the upper bits differ too.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// What happened on a connection whose handshake is done. Events of one connection come in their
 /// order; connections take turns, so that one that sends much delays nobody.

@@ -46,6 +46,7 @@ mod unfinished;
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ pub use control::TooManyBans;
 use dialling::Dial;
 pub use dialling::{DialId, Dialling};
 use door::{Claimant, Door, Ear, Lobby, Order, Room};
+use event::ByNumber;
 pub use event::{CloseReason, ConnId, HubEvent, Mechanism, SendError, Violation};
 pub use facts::{ConnectionFacts, Drops, HubCounters};
 pub use fan::{Fan, FanConfig, FanFacts, Published, SubscriberFacts, TopicFacts};
@@ -159,7 +161,7 @@ pub struct Hub {
     limits: Arc<WireLimits>,
     announce: Bytes,
     ports: Vec<Port>,
-    connections: HashMap<ConnId, Entry>,
+    connections: HashMap<ConnId, Entry, BuildHasherDefault<ByNumber>>,
     dials: HashMap<DialId, Dial>,
     last_dial: u64,
     /// Who holds an identity, by the name of the port.
@@ -199,7 +201,7 @@ impl Hub {
             limits: Arc::new(limits),
             announce: announce.into(),
             ports: Vec::new(),
-            connections: HashMap::new(),
+            connections: HashMap::default(),
             dials: HashMap::new(),
             last_dial: 0,
             identities: HashMap::new(),

@@ -295,3 +295,25 @@ fn answers_to_heartbeats_are_no_parts_and_heartbeats_are_counted_under_curve() {
     receive(&mut ours, &written(&mut theirs)).unwrap();
     assert!(ours.take().is_some());
 }
+
+#[test]
+fn of_memory_that_is_read_into_again_nothing_is_kept() {
+    for step in [13, 100, 5_000, 70_000, 1_000_000] {
+        let (mut ours, mut theirs) = pair();
+        let sizes = [0, 1, 64, 4_000, 65_536, 7, 65_536, 20_000];
+        for size in sizes {
+            theirs.send(vec![Bytes::from(vec![b'm'; size])]).unwrap();
+        }
+        let mut got = Vec::new();
+        for part in written(&mut theirs).chunks(step) {
+            let memory = Bytes::copy_from_slice(part);
+            ours.receive_lent(memory.clone()).unwrap();
+            assert!(memory.is_unique(), "{step}");
+            while let Some(Received::Message(frames)) = ours.take() {
+                assert!(frames[0].iter().all(|byte| *byte == b'm'));
+                got.push(frames[0].len());
+            }
+        }
+        assert_eq!(got, sizes);
+    }
+}

@@ -311,7 +311,7 @@ impl Peer {
             self.heart.heard();
         }
         let parsed = match bytes {
-            Some(bytes) => state.session.receive(bytes),
+            Some(bytes) => state.session.receive_lent(bytes),
             None => state.session.parse(),
         };
         // An ERROR command that explains a refusal is worth one try.

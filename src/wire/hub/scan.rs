@@ -110,6 +110,11 @@ impl Scan {
         self.is_open = true;
     }
 
+    /// Whether the beginning of a frame was handed on, and not all of it.
+    pub(super) fn is_midway(&self) -> bool {
+        self.left > 0
+    }
+
     /// The message under way, by its number, and how many of its bytes were handed on.
     pub(super) fn unfinished(&self) -> (u64, usize) {
         let to_come = if self.is_command { 0 } else { self.left };

@@ -34,6 +34,19 @@ impl Session {
         self.parse()
     }
 
+    /// Takes bytes in memory that is read into again: nothing of it is kept. What is sealed is opened
+    /// into memory of its own, so that only what is not whole has to be copied.
+    pub(in crate::wire::hub) fn receive_lent(&mut self, bytes: Bytes) -> Result<(), CloseReason> {
+        if !self.is_sealed() || !self.is_ready() {
+            return self.receive(Bytes::copy_from_slice(&bytes));
+        }
+        let received = self.receive(bytes);
+        if !self.unparsed.is_empty() {
+            self.unparsed = Bytes::copy_from_slice(&self.unparsed);
+        }
+        received
+    }
+
     /// Goes on parsing what waited for room.
     pub fn parse(&mut self) -> Result<(), CloseReason> {
         let result = self.parse_steps().and_then(|()| self.note_unfinished());
@@ -60,7 +73,11 @@ impl Session {
             }
             let step = self.scan.step(&self.unparsed);
             if step.take > 0 {
-                let bytes = self.unparsed.split_to(step.take);
+                let mut bytes = self.unparsed.split_to(step.take);
+                if self.is_sealed() && self.scan.is_midway() {
+                    // The engine holds it until its frame is whole.
+                    bytes = Bytes::copy_from_slice(&bytes);
+                }
                 let was_open = self.is_ready();
                 let fed = self.feed(bytes);
                 let is_seen = self.absorb(step.commands)?;
