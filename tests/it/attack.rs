@@ -50,7 +50,7 @@ const CAMPAIGN: [(&str, &[&str], End); 27] = [
     ("pings", &[], Borne),
     ("cve_2020_15166", &[], Refused),
     ("half_open", &["count=1000"], Refused),
-    // More than may be pending: the oldest make room.
+    // More than may be pending, twice: the oldest make room.
     ("half_open", &["count=2000"], Refused),
     ("slow", &["every=0.5"], Refused),
     ("vanish", &["count=10000"], Borne),

@@ -104,9 +104,14 @@ impl Fort {
         Self::with(&REPLICA, &manifest, "")
     }
 
-    /// Starts what is to be attacked, with a short handshake, and a client that it serves.
+    /// Starts what is to be attacked, and a client that it serves. The handshake is short, and fewer may be
+    /// pending than are accepted at once.
     pub(crate) fn of(target: &Target) -> Self {
-        Self::with(target, target.manifest, ", limits: {handshake: 2s}")
+        Self::with(
+            target,
+            target.manifest,
+            ", limits: {handshake: 2s, pending: 200}",
+        )
     }
 
     fn with(target: &Target, manifest: &str, defaults: &str) -> Self {
