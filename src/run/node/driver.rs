@@ -33,9 +33,6 @@ use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable};
 use dials::Dialled;
 pub(super) use start::start;
 
-/// Events that are heard before what was said is written.
-const HEARD_MAX: u32 = 64;
-
 /// Runs a role to its end.
 fn run<M: Machine + Send + 'static>(config: &roles::Config, machine: M) -> Result<(), NodeError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,7 +143,6 @@ impl<M: Machine> Driver<M> {
         let end = sleep_until(self.start + FAR);
         tokio::pin!(tick, end);
         let mut linger = Linger::begin();
-        let mut heard = 0;
         while !(self.is_draining && self.machine.is_idle()) {
             let was_draining = self.is_draining;
             // The rare arms come first: polling them is cheap, and a flood cannot starve them.
@@ -164,7 +160,6 @@ impl<M: Machine> Driver<M> {
                 () = rekeyed(&mut self.keyring) => self.rekey(),
                 event = self.hub.next() => {
                     self.receive(event);
-                    heard += 1;
                     linger = Linger::begin();
                 }
                 () = linger.look(), if linger.is_on() => {}
@@ -175,13 +170,7 @@ impl<M: Machine> Driver<M> {
                 end.as_mut().reset(Instant::now() + DRAIN_WAIT);
             }
             self.arm(tick.as_mut());
-            // Answers to many events are one write for each peer.
-            if heard >= HEARD_MAX || !self.hub.has_more() {
-                self.hub.flush();
-                heard = 0;
-            }
         }
-        self.hub.flush();
         self.hub.drain(FLUSH_WAIT).await;
         tracing::info!("zmqnet has gracefully shutdown");
         Ok(())
@@ -271,7 +260,7 @@ impl<M: Machine> Driver<M> {
         match action {
             Action::Send { conn, frames } => {
                 self.tapping.goes(ConnId(conn.0), &frames);
-                match self.hub.push(ConnId(conn.0), frames) {
+                match self.hub.send(ConnId(conn.0), frames) {
                     Ok(()) => {}
                     Err(SendError::Full) => unsent.push(Event::Unsent { conn }),
                     // Its end is heard, or was.

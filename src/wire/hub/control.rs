@@ -21,33 +21,6 @@ impl Hub {
         entry.peer.subscribe(topic, is_on)
     }
 
-    /// Queues a message for a peer, which [`Hub::flush`] writes together with what else is queued for
-    /// it by then.
-    pub fn push(&mut self, conn: ConnId, frames: Vec<Bytes>) -> Result<(), SendError> {
-        let entry = self.connections.get(&conn).ok_or(SendError::Closed)?;
-        if entry.peer.push(frames)? {
-            self.pushed.push(conn);
-        }
-        Ok(())
-    }
-
-    /// Writes what was pushed, as far as the kernel takes it.
-    pub fn flush(&mut self) {
-        for conn in self.pushed.drain(..) {
-            if let Some(entry) = self.connections.get(&conn) {
-                entry.peer.write_queued();
-            }
-        }
-    }
-
-    /// Whether [`Hub::next`] has an event of a connection to hand out at once.
-    pub fn has_more(&mut self) -> bool {
-        while let Ok(conn) = self.told.try_recv() {
-            self.turns.push_back(conn);
-        }
-        !self.turns.is_empty()
-    }
-
     /// Stops reading a connection: nothing of it is handed out any more but that there is room, and
     /// its peer is slowed down by the kernel. That the peer is gone is heard after
     /// [`Hub::resume`], behind what it sent before.

@@ -186,8 +186,6 @@ pub struct Hub {
     /// Connections that were sent something since nothing was at hand.
     gathering: Gathering,
     pace: Pace,
-    /// Connections for which [`Hub::push`] has queued something, each at most once.
-    pushed: Vec<ConnId>,
     unfinished: Arc<Unfinished>,
     tasks: JoinSet<()>,
 }
@@ -217,7 +215,6 @@ impl Hub {
             turns: VecDeque::new(),
             gathering: Gathering::default(),
             pace: Pace::new(),
-            pushed: Vec::new(),
             unfinished: Arc::default(),
             tasks: JoinSet::new(),
         }

@@ -42,18 +42,6 @@ impl Peer {
         }
     }
 
-    /// Queues a message for [`Peer::write_queued`]. True where it is the first that waits.
-    pub(in crate::wire::hub) fn push(&self, frames: Vec<Bytes>) -> Result<bool, SendError> {
-        let mut state = self.state();
-        let was_behind = state.session.is_behind();
-        state.session.send(frames).map(|()| !was_behind)
-    }
-
-    /// Writes what is queued, as far as the kernel takes it.
-    pub(in crate::wire::hub) fn write_queued(&self) {
-        self.flush_soon(&mut self.state());
-    }
-
     pub(in crate::wire::hub) fn subscribe(
         &self,
         topic: Bytes,
