@@ -34,7 +34,7 @@ use crate::wire::hub::{
 };
 
 use super::looking::{Looking, Place};
-use super::node::{HEALTH, NodeError, affordable};
+use super::node::{HEALTH, NodeError, affordable, on_one_thread};
 use keys::DoorKeys;
 use lookout::Lookout;
 use passage::{Passage, outer_of};
@@ -93,17 +93,7 @@ struct Pair {
 
 /// Runs a gate to its end.
 pub fn run(config: &Config) -> Result<(), NodeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(NodeError::Runtime)?;
-    runtime.block_on(async {
-        let gate = Gate::new(config)?;
-        match tokio::spawn(gate.run()).await {
-            Ok(ended) => ended,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-    })
+    on_one_thread(|| Ok(Gate::new(config)?.run()))
 }
 
 struct Gate {

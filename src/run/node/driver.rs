@@ -29,24 +29,13 @@ use crate::wire::linger::Linger;
 use super::conns;
 use super::rekeying::rekeyed;
 use super::tapping::Tapping;
-use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable};
+use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable, on_one_thread};
 use dials::Dialled;
 pub(super) use start::start;
 
 /// Runs a role to its end.
 fn run<M: Machine + Send + 'static>(config: &roles::Config, machine: M) -> Result<(), NodeError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(NodeError::Runtime)?;
-    runtime.block_on(async {
-        // As a task and not as the runtime's own future: waking that one costs a system call more.
-        let driver = Driver::new(config, machine)?;
-        match tokio::spawn(driver.run()).await {
-            Ok(ended) => ended,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        }
-    })
+    on_one_thread(|| Ok(Driver::new(config, machine)?.run()))
 }
 
 struct Driver<M> {

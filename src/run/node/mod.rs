@@ -104,14 +104,21 @@ fn read(told: &Path) -> Result<roles::Config, NodeError> {
 
 /// Runs a replica to its end.
 pub fn run(config: &replica::Config, options: Options) -> Result<(), NodeError> {
+    on_one_thread(|| Ok(Node::new(config, options)?.run()))
+}
+
+/// Runs what `make` makes to its end, on a runtime of this thread.
+pub(super) fn on_one_thread<F>(make: impl FnOnce() -> Result<F, NodeError>) -> Result<(), NodeError>
+where
+    F: Future<Output = Result<(), NodeError>> + Send + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(NodeError::Runtime)?;
     runtime.block_on(async {
         // As a task and not as the runtime's own future: waking that one costs a system call more.
-        let node = Node::new(config, options)?;
-        match tokio::spawn(node.run()).await {
+        match tokio::spawn(make()?).await {
             Ok(ended) => ended,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
