@@ -14,7 +14,7 @@ use super::environment::Environment;
 use super::exit::{Exit, Failure};
 use super::given::Given;
 use super::variables::VariableArgs;
-use super::{Global, look, manifest_file, ui};
+use super::{Global, keys, look, manifest_file, ui};
 use crate::compile::{self, Compiled, Entry, Inputs, Machine};
 use crate::diagnostics::render::human;
 use crate::diagnostics::sources::Sources;
@@ -245,6 +245,11 @@ impl Before {
             }),
         });
         compiled.diagnostics.splice(0..0, self.found);
+        let misplaced = compiled
+            .topology
+            .as_ref()
+            .and_then(keys::missing::misplaced);
+        compiled.diagnostics.extend(misplaced);
         match unknown.into_inner() {
             Some(failure) if !has_errors(&compiled.diagnostics) => Err(failure),
             Some(_) | None => Ok(compiled),

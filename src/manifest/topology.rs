@@ -165,6 +165,7 @@ pub struct SecurityDecl {
     /// The directory of the key files, relative to this file. Default: `keys`. Of included files
     /// only what the including one says counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
     pub keys: Option<String>,
 }
 

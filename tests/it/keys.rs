@@ -187,6 +187,37 @@ fn what_others_can_open_is_refused_and_so_is_what_makes_no_sense() {
 }
 
 #[test]
+fn what_is_no_directory_keeps_no_keys_and_nothing_is_written_through_a_link_to_nowhere() {
+    let world = World::new();
+    fs::write(world.path("file"), "mine").unwrap();
+    std::os::unix::fs::symlink("nowhere", world.path("link")).unwrap();
+    for place in ["file", "link"] {
+        for args in [["keys", "new", "one"].as_slice(), &["keys", "ls"]] {
+            let ran = world.run(&[args, &["--keys", place]].concat());
+            assert_eq!(ran.code, 66, "{args:?}: {}", ran.stderr);
+            let words = format!("`{place}` is no directory\n  help: name another place");
+            assert!(ran.stderr.contains(&words), "{args:?}: {}", ran.stderr);
+        }
+    }
+    assert!(!world.path("nowhere").exists());
+    assert_eq!(fs::read_to_string(world.path("file")).unwrap(), "mine");
+}
+
+#[test]
+fn a_key_is_revoked_by_its_file_too_and_a_revoked_one_is_not_said_to_stay_good() {
+    let world = World::new();
+    world.ok(&["keys", "new", "--keys", "keys", "one"]);
+    let revoked = world.ok(&["keys", "revoke", "--keys", "keys", "keys/one.key"]);
+    assert!(revoked.stdout.starts_with("one  "), "{}", revoked.stdout);
+    let rotated = world.ok(&["keys", "rotate", "--keys", "keys", "one"]);
+    assert!(!rotated.stderr.contains("stays good"), "{}", rotated.stderr);
+    let rotated = world.ok(&["keys", "rotate", "--keys", "keys", "one"]);
+    assert!(rotated.stderr.contains("stays good"), "{}", rotated.stderr);
+    let none = world.run(&["keys", "revoke", "--keys", "keys", "keys/two.key"]);
+    assert_eq!(none.code, 66, "{}", none.stderr);
+}
+
+#[test]
 fn pyzmq_reads_our_files_and_we_read_its_with_what_people_wrote_in_them() {
     let world = World::new();
     world.ok(&["keys", "new", "--keys", "keys", "alpha"]);

@@ -13,7 +13,7 @@ pub(super) struct Args {
     #[command(flatten)]
     node: NodeArgs,
     /// The connection's number, as `conns ls` shows it.
-    #[arg(value_name = "CONN")]
+    #[arg(value_name = "CONN", value_parser = number)]
     conn: u64,
 }
 
@@ -27,4 +27,9 @@ impl Args {
         ));
         Ok(Exit::Done)
     }
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    text.parse()
+        .map_err(|_| "a connection is a number, as `conns ls` shows it")
 }

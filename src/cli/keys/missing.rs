@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{failure, shown};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::ui;
+use crate::diagnostics::{Diagnostic, codes};
 use crate::model::name::InstanceName;
 use crate::model::security::OPERATOR;
 use crate::plan::{Instance, Plan};
@@ -75,6 +76,28 @@ pub(in crate::cli) fn words(topology: &Topology, plan: &Plan) -> Vec<String> {
         Err(error) => words.push(format!("keys: {error}")),
     }
     words
+}
+
+/// That something else is where the key directory of a manifest would be.
+pub(in crate::cli) fn misplaced(topology: &Topology) -> Option<Diagnostic> {
+    let root = &topology.units[0];
+    let written = root.decl.security.as_ref();
+    let is_written = written.is_some_and(|security| security.keys.is_some());
+    let dir = topology.keys_dir();
+    let needs = |instance| topology.needs_key(instance);
+    if !(is_written || topology.instances.iter().any(needs)) || !KeyDir::is_misplaced(&dir) {
+        return None;
+    }
+    let error = KeyDirError::NotADirectory(dir);
+    let fault = Diagnostic::error(codes::WRONG_VALUE, error.to_string());
+    let fault = match is_written {
+        true => fault.at_value(root.top.key("security").key("keys"), "keys are kept in one"),
+        false => fault,
+    };
+    Some(match error.help() {
+        Some(help) => fault.help(help),
+        None => fault,
+    })
 }
 
 /// What is wrong with the key directory of a manifest whose links are encrypted: that it is not

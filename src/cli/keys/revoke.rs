@@ -1,6 +1,6 @@
 //! `keys revoke`: keys that are good for nothing any more, from now on.
 
-use super::{Outcome, PlaceArgs, failure};
+use super::{Outcome, PlaceArgs, failure, written_key};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::ui;
@@ -9,8 +9,8 @@ use crate::model::key::PublicKey;
 /// Take keys back: who uses them is disconnected at once and admitted nowhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An instance, a client that was allowed, or a public key.
-    #[arg(value_name = "NAME|KEY")]
+    /// An instance, a client that was allowed, a public key, or a file that holds one.
+    #[arg(value_name = "NAME|KEY|FILE")]
     what: String,
     #[command(flatten)]
     place: PlaceArgs,
@@ -21,8 +21,11 @@ impl Args {
         let place = self.place.find_dir(global)?;
         let dir = place.open()?;
         let what = &self.what;
+        let one = |key: PublicKey| vec![(key, dir.who(&key))];
         let keys: Vec<(PublicKey, Option<String>)> = match what.parse::<PublicKey>() {
-            Ok(key) => vec![(key, dir.who(&key))],
+            Ok(key) => one(key),
+            // No name has a `/`, and a file without one is written `./FILE`.
+            Err(_) if what.contains('/') => one(written_key(what)?),
             Err(_) => {
                 let keys = dir.keys_of(what).map_err(failure)?.into_iter();
                 keys.map(|key| (key, Some(what.clone()))).collect()

@@ -28,9 +28,10 @@ impl Args {
         let place = self.place.find(global)?;
         let dir = place.open()?;
         let name = &self.name;
-        let key = dir.rotate(name, self.overlap.as_std()).map_err(failure)?;
+        let rotated = dir.rotate(name, self.overlap.as_std());
+        let (key, stays) = rotated.map_err(failure)?;
         ui::data(format_args!("{name}  {key}"));
-        if self.overlap.as_millis() > 0 {
+        if stays {
             let until = time::text(SystemTime::now() + self.overlap.as_std());
             ui::talk(format_args!("the pair before stays good until {until}"));
         }

@@ -94,11 +94,10 @@ impl KeyDirError {
                 Some("bring the secret key back, or remove the public one".to_owned())
             }
             Self::Revoked(name) => Some(format!("`zmqnet keys rotate {name}` makes another")),
-            Self::NotADirectory(_)
-            | Self::BadName(_)
-            | Self::File { .. }
-            | Self::Line { .. }
-            | Self::Io { .. } => None,
+            Self::NotADirectory(_) => {
+                Some("name another place for the keys, or move what is there".to_owned())
+            }
+            Self::BadName(_) | Self::File { .. } | Self::Line { .. } | Self::Io { .. } => None,
         }
     }
 }

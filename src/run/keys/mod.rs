@@ -120,7 +120,10 @@ impl KeyDir {
     pub fn open(path: &Path) -> Result<Self, KeyDirError> {
         let meta = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(KeyDirError::NoDirectory(path.to_owned()));
+                return Err(match Self::is_misplaced(path) {
+                    true => KeyDirError::NotADirectory(path.to_owned()),
+                    false => KeyDirError::NoDirectory(path.to_owned()),
+                });
             }
             found => found.map_err(|error| KeyDirError::io(path, error))?,
         };
@@ -131,6 +134,11 @@ impl KeyDir {
         Ok(Self {
             path: path.to_owned(),
         })
+    }
+
+    /// Whether something else is where a key directory would be, a link to nowhere included.
+    pub fn is_misplaced(path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok() && !path.is_dir()
     }
 
     /// Where it is.

@@ -57,6 +57,9 @@ fn is_part(part: &str) -> bool {
 impl KeyDir {
     /// Opens a directory, and makes it where there is none, with a `.gitignore` in it.
     pub fn make_dir(path: &Path) -> Result<Self, KeyDirError> {
+        if Self::is_misplaced(path) {
+            return Err(KeyDirError::NotADirectory(path.to_owned()));
+        }
         let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -96,11 +99,12 @@ impl KeyDir {
         Ok(Made::New(fresh.public))
     }
 
-    /// Replaces a name's pair; the one before stays good for a while, unless it is revoked.
-    pub fn rotate(&self, name: &str, overlap: Duration) -> Result<PublicKey, KeyDirError> {
+    /// Replaces a name's pair; the one before stays good for a while, unless it is revoked. Says
+    /// whether it does.
+    pub fn rotate(&self, name: &str, overlap: Duration) -> Result<(PublicKey, bool), KeyDirError> {
         let _lock = self.lock()?;
         let mut certificate = self.secret(name)?;
-        let now = SystemTime::now();
+        let (now, before) = (SystemTime::now(), certificate.public);
         certificate.rotate(curve::generate(), now, now + overlap);
         let revoked = self.revoked()?;
         certificate
@@ -108,7 +112,8 @@ impl KeyDir {
             .retain(|earlier| !revoked.iter().any(|gone| gone.key == earlier.public));
         self.write_secret(name, &certificate, Place::Over)?;
         self.write_public(name, &certificate)?;
-        Ok(certificate.public)
+        let stays = certificate.previous.iter().any(|it| it.public == before);
+        Ok((certificate.public, stays && !overlap.is_zero()))
     }
 
     /// Revokes keys; those that are revoked already are left as they are.

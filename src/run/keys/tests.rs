@@ -135,7 +135,8 @@ fn a_rotated_key_and_the_one_before_are_both_admitted_until_its_end() {
     let (_scratch, dir) = Scratch::made("rotate");
     dir.make("bravo").unwrap();
     let before = key(dir.make("alpha").unwrap());
-    let after = dir.rotate("alpha", Duration::from_secs(60)).unwrap();
+    let (after, stays) = dir.rotate("alpha", Duration::from_secs(60)).unwrap();
+    assert!(stays);
     let wanted = guarded(&dir, &["alpha"]);
     let ring = dir.ring(&wanted).unwrap();
     assert!(ring.allow.contains_key(&before) && ring.allow.contains_key(&after));
@@ -144,10 +145,12 @@ fn a_rotated_key_and_the_one_before_are_both_admitted_until_its_end() {
     assert_eq!(dir.public("alpha").unwrap(), [after, before]);
     // One that is revoked is not kept by a rotation.
     dir.revoke(&[(after, None)]).unwrap();
-    let last = dir.rotate("alpha", Duration::from_secs(60)).unwrap();
+    let (last, stays) = dir.rotate("alpha", Duration::from_secs(60)).unwrap();
+    assert!(!stays);
     assert_eq!(dir.public("alpha").unwrap(), [last, before]);
     // No overlap: the one before is good for nothing at once.
-    let alone = dir.rotate("bravo", Duration::ZERO).unwrap();
+    let (alone, stays) = dir.rotate("bravo", Duration::ZERO).unwrap();
+    assert!(!stays);
     assert_eq!(dir.public("bravo").unwrap(), [alone]);
 }
 

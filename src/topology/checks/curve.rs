@@ -3,7 +3,7 @@
 
 use crate::diagnostics::{Diagnostic, codes};
 use crate::model::key::PublicKey;
-use crate::model::security::OPERATOR;
+use crate::model::security::{KEYS_DIR, OPERATOR};
 use crate::roles::Kind;
 use crate::topology::{Instance, Leg, Topology};
 
@@ -21,6 +21,21 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         }
     }
     keys(topology, found);
+    key_directory(topology, found);
+}
+
+/// A key directory that is written has a name.
+fn key_directory(topology: &Topology, found: &mut Vec<Diagnostic>) {
+    let root = &topology.units[0];
+    let written = root.decl.security.as_ref();
+    let written = written.and_then(|security| security.keys.as_deref());
+    if written.is_some_and(|keys| keys.trim().is_empty()) {
+        found.push(
+            Diagnostic::error(codes::WRONG_VALUE, "`security.keys` names no directory")
+                .at_value(root.top.key("security").key("keys"), "it is empty")
+                .help(format!("leave it out for `{KEYS_DIR}` beside the manifest")),
+        );
+    }
 }
 
 /// Keys that are none, and the name that is taken.
