@@ -127,8 +127,11 @@ impl Follower {
             tv_sec: 1,
             tv_nsec: 0,
         };
-        // Interrupted or not, the logs are looked at.
-        poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&second)).ok();
+        // A signal that interrupts is answered at once, and after a quiet second the logs are looked at.
+        if !poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&second)).is_ok_and(|ready| ready > 0)
+        {
+            return;
+        }
         let mut events = [0; 16 * 1024];
         while rustix::io::read(fd, &mut events).is_ok_and(|count| count > 0) {}
         // A flood of small writes is read in batches.
