@@ -38,6 +38,7 @@ mod queue;
 mod scale;
 pub mod schema;
 mod seed;
+mod selftest;
 mod send;
 mod serve;
 mod services;
@@ -155,6 +156,7 @@ enum Command {
     Call(call::Args),
     Services(services::Args),
     Keys(keys::Args),
+    Selftest(selftest::Args),
     Completions(completions::Args),
     Man(completions::ManArgs),
 }
@@ -192,6 +194,7 @@ impl Command {
             Self::Call(args) => args.run(global),
             Self::Services(args) => args.run(global),
             Self::Keys(args) => args.run(global),
+            Self::Selftest(args) => args.run(),
             Self::Completions(args) => args.run(Cli::command()),
             Self::Man(args) => args.run(Cli::command()),
         }

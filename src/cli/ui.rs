@@ -34,6 +34,11 @@ pub fn data(line: impl std::fmt::Display) {
     finish(writeln!(anstream::stdout(), "{line}"));
 }
 
+/// The same for who has something to end first: that nobody reads it ends nothing.
+pub fn data_if_read(line: impl std::fmt::Display) {
+    drop(writeln!(anstream::stdout(), "{line}"));
+}
+
 /// Prints data as it is, without a newline.
 pub fn raw(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();

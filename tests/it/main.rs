@@ -35,6 +35,7 @@ mod refused;
 mod replica;
 mod scale;
 mod security;
+mod selftest;
 mod send;
 mod services;
 mod sodium;
