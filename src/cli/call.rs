@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::members::{Target, TargetArgs};
+use super::queue;
 use super::seed::{SeedEnv, block_on};
 use super::ui::{self, Format, FormatArgs};
 use crate::client::call::{Answer, Call};
 use crate::client::queue::{QueueClient, QueueError, Submission, Submitted, TaskFailure};
 use crate::model::quantity;
 use crate::protocol::zn1;
+use crate::roles::Kind;
 use crate::wire::dial::DialError;
 use crate::wire::keyed::KeyedDialler;
 
@@ -53,7 +55,11 @@ impl Args {
         let timeout = self.timeout.as_std();
         let direct = self.node.is_some();
         let target = self.target.or_name(self.node);
-        let target = target.find(&SeedEnv::load(), global)?;
+        let env = SeedEnv::load();
+        let target = match direct {
+            true => target.find(&env, global)?,
+            false => target.find_port(&env, global, (Kind::Queue, queue::FRONT))?,
+        };
         let args = self.args.into_iter().map(value).collect();
         let call = Call::new(self.service, args, self.timeout.as_millis());
         let asked = block_on(async {
@@ -133,8 +139,7 @@ fn report(format: Format, answer: Answer) -> Outcome {
         (Format::Table, Answer::Result(value)) => ui::data(value),
         (Format::Table, Answer::Other(frames)) => {
             for frame in frames {
-                ui::raw(&frame);
-                ui::raw(b"\n");
+                ui::lines(&frame);
             }
         }
         (Format::Table, Answer::Error(failure)) => {

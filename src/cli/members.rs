@@ -92,13 +92,7 @@ impl TargetArgs {
         (kind, port): (Kind, &str),
     ) -> Result<Target, Failure> {
         if self.name.is_none() && self.endpoint.is_none() {
-            let plans = running(global.topology.as_deref())?;
-            let instances = plans.iter().flat_map(|plan| &plan.instances);
-            let mut of_kind = instances.filter(|instance| instance.kind == kind);
-            self.name = match (of_kind.next(), of_kind.next()) {
-                (Some(only), None) => Some(only.name.to_string()),
-                (Some(_), Some(_)) | (None, _) => None,
-            };
+            self.name = Some(the_only(kind, global)?);
         }
         self.find_door((env, global), |instance| door_of(instance, port))
     }
@@ -266,6 +260,28 @@ fn running(topology: Option<&str>) -> Result<Vec<Plan>, Failure> {
             format!("no network `{name}` is running"),
         )),
         _ => Ok(plans),
+    }
+}
+
+/// The name of the only running instance of a kind.
+fn the_only(kind: Kind, global: &Global) -> Result<String, Failure> {
+    let plans = running(global.topology.as_deref())?;
+    let instances = plans.iter().flat_map(|plan| &plan.instances);
+    let of_kind = instances.filter(|instance| instance.kind == kind);
+    let mut names: Vec<String> = of_kind.map(|found| found.name.to_string()).collect();
+    let kind = kind.as_str();
+    match (names.len(), names.pop()) {
+        (1, Some(name)) => Ok(name),
+        (_, None) => Err(
+            Failure::new(Exit::NotRunning, format!("no {kind} is running"))
+                .help("`zmqnet apply FILE` starts a network; `--endpoint` needs none"),
+        ),
+        (_, Some(last)) => {
+            names.truncate(NAMED_MAX);
+            let others = names.join("`, `");
+            let words = format!("which {kind}? there are `{others}` and `{last}`");
+            Err(Failure::new(Exit::Usage, words).help("`-n NAME` says which"))
+        }
     }
 }
 

@@ -9,11 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::members::TargetArgs;
+use super::queue;
 use super::seed::{SeedEnv, block_on};
 use super::status::trimmed;
 use super::ui::{self, Format, FormatArgs};
 use crate::client::queue::{QueueClient, QueueError};
 use crate::model::quantity;
+use crate::roles::Kind;
 
 /// How long the queue may take to answer, and the rest before it is asked again.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
@@ -42,7 +44,9 @@ type Row = (String, u64);
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let target = self.target.find(&SeedEnv::load(), global)?;
+        let target =
+            self.target
+                .find_port(&SeedEnv::load(), global, (Kind::Queue, queue::FRONT))?;
         let mut queue = QueueClient::new(target.endpoint.clone(), target.keys.clone());
         let timeout = self
             .timeout

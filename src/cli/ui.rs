@@ -45,6 +45,14 @@ pub fn raw(bytes: &[u8]) {
     finish(stdout.write_all(bytes).and_then(|()| stdout.flush()));
 }
 
+/// Prints data as it is, and ends its last line where it does not itself.
+pub fn lines(bytes: &[u8]) {
+    raw(bytes);
+    if !bytes.ends_with(b"\n") {
+        raw(b"\n");
+    }
+}
+
 /// Prints one line of talk. A closed stderr is nobody's fault, so it is not reported.
 pub fn talk(line: impl std::fmt::Display) {
     drop(writeln!(anstream::stderr(), "{line}"));

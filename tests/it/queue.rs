@@ -141,9 +141,9 @@ fn majordomos_own_client_and_worker_work_unchanged() {
     queue.world.ok(&["down"]);
 }
 
-/// Runs `zmqnet queue VERB -n jobs ...`.
+/// Runs `zmqnet queue VERB ...` at the only queue there is.
 fn queue_command(queue: &Queue, verb: &str, args: &[&str]) -> Ran {
-    let all = [&["queue", verb, "-n", "jobs"], args].concat();
+    let all = [&["queue", verb], args].concat();
     queue.world.run(&all)
 }
 
@@ -177,7 +177,7 @@ fn tasks_are_submitted_and_done_by_a_shell_one_liner() {
     assert_eq!(listed["tasks"][0]["state"], "queued");
     let _worker = upper(&queue);
     let done = queue_ok(&queue, "submit", &["upper", "hello", "--wait"]);
-    assert_eq!(done.stdout, "HELLO\n\n");
+    assert_eq!(done.stdout, "HELLO\n");
     let asked = "queue submit -n jobs upper - --wait -o json";
     let asked: Vec<&str> = asked.split(' ').collect();
     let done = with_stdin(&queue.world, &asked, "from stdin\n");
@@ -189,6 +189,29 @@ fn tasks_are_submitted_and_done_by_a_shell_one_liner() {
         listed.stderr
     );
     queue.world.ok(&["down"]);
+}
+
+#[test]
+fn one_queue_needs_no_name_and_of_several_one_is_named() {
+    let world = World::new();
+    let ask = |code: i32, says: &str| {
+        for line in ["queue ls", "queue submit up hi", "services", "call up"] {
+            let ran = world.run(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(ran.code, code, "{line}: {}", ran.stderr);
+            assert!(ran.stderr.contains(says), "{line}: {}", ran.stderr);
+        }
+    };
+    ask(69, "no queue is running");
+    let port = ports(4);
+    let (odd, other) = (port, port + 2);
+    let text = format!(
+        "zmqnet: 1\nname: two\nnodes:\n  odd: {{kind: queue, port: {odd}}}\n  even: {{kind: queue, port: {other}}}\n"
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    ask(64, "which queue? there are `");
+    world.ok(&["queue", "ls", "-n", "odd"]);
+    world.ok(&["down"]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::members::{Target, TargetArgs};
 use super::seed::SeedEnv;
 use crate::client::queue::{QueueClient, QueueError};
 use crate::model::quantity;
+use crate::roles::Kind;
 
 /// Submit tasks to a queue, work for it, look after it.
 #[derive(Debug, clap::Args)]
@@ -65,12 +66,16 @@ struct Queue {
     timeout: Option<Duration>,
 }
 
+/// The port that clients and workers dial.
+pub(super) const FRONT: &str = "front";
 /// How long to wait where nobody says.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl QueueArgs {
     fn find(self, global: &Global) -> Result<Queue, Failure> {
-        let target = self.target.find(&SeedEnv::load(), global)?;
+        let target = self
+            .target
+            .find_port(&SeedEnv::load(), global, (Kind::Queue, FRONT))?;
         Ok(Queue {
             client: QueueClient::new(target.endpoint.clone(), target.keys.clone()),
             target,

@@ -112,8 +112,7 @@ fn report(format: Format, submitted: Submitted) {
         (Format::Table, Submitted::Accepted { task, .. }) => ui::data(task),
         (Format::Table, Submitted::Done { body, .. }) => {
             for frame in body {
-                ui::raw(&frame);
-                ui::raw(b"\n");
+                ui::lines(&frame);
             }
         }
         (format, Submitted::Accepted { task, is_duplicate }) => {
