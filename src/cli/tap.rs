@@ -114,7 +114,11 @@ impl Args {
         if wires.is_empty() {
             let mut links: Vec<&str> = plan.wires.iter().map(|wire| wire.link.as_str()).collect();
             links.dedup();
-            return Err(network::no_wires(&self.link, &links));
+            let failure = Failure::new(
+                Exit::Usage,
+                format!("no link `{}` has a wire here", self.link),
+            );
+            return Err(failure.help(format!("links with wires: {}", links.join(", "))));
         }
         self.ends(&wires)?;
         let mut sources: Vec<InstanceName> = wires

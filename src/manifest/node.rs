@@ -109,6 +109,10 @@ pub struct RoleKeys {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub attempts: Option<u32>,
+    /// queue: how many tasks a fast plain worker is given at a time; 1: one after the other. Default: `16`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16))]
+    pub ahead: Option<u32>,
     /// bus: bytes held for each subscriber. Default: `64MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer: Option<Size>,

@@ -129,6 +129,8 @@ pub mod queue {
     pub const KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// Who may wait for one task, one more is refused.
     pub const WAITERS_MAX: usize = 16;
+    /// Tasks that a fast plain worker may have, where the manifest does not say `ahead`; the most.
+    pub const AHEAD_MAX: u32 = 16;
     /// Workers of one connection that wait for tasks by `take`.
     pub const TAKES_MAX: usize = 64;
     /// Bytes of the words with which a worker says why it failed.

@@ -138,6 +138,7 @@ impl Config {
             (Self::Queue(was), Self::Queue(now)) => vec![
                 ("`lease`", was.lease_ms != now.lease_ms),
                 ("`attempts`", was.attempts != now.attempts),
+                ("`ahead`", was.ahead != now.ahead),
                 ("`max`", was.bytes_max != now.bytes_max),
             ],
             // These have only members, or nothing, that may change.
@@ -263,7 +264,7 @@ pub const ROLES: [Role; 15] = [
         name: "queue",
         summary: "a task queue: each task has one live lease, a dead worker's task is redelivered",
         ports: &["front", "back"],
-        keys: &["lease", "attempts", "max"],
+        keys: &["lease", "attempts", "ahead", "max"],
         has_store: true,
         stands: &[(Pattern::Request, TO)],
         is_built: true,

@@ -2,7 +2,7 @@
 
 use super::{Maker, Port};
 use crate::model::endpoint::Endpoint;
-use crate::model::limits::queue::BYTES_MAX;
+use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
 use crate::plan::buses;
@@ -150,6 +150,7 @@ impl Maker<'_> {
             service: carried.unwrap_or_else(|| node.name.to_string()),
             lease_ms: keys.lease.map_or(LEASE_MS, |lease| lease.as_millis()),
             attempts: keys.attempts.unwrap_or(ATTEMPTS),
+            ahead: keys.ahead.unwrap_or(AHEAD_MAX),
             bytes_max: bytes_max.unwrap_or(BYTES_MAX),
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct Offer {
 }
 
 /// Its worker's connection ended.
-pub(super) fn lost() -> Failure {
+fn lost() -> Failure {
     ours("lost", "its worker was lost")
 }
 
@@ -66,6 +66,7 @@ impl Machine {
             body: offer.body,
             priority: offer.priority,
             id: id.clone(),
+            given: 0,
             attempt: 0,
             attempts_max: self.config.attempts,
             state: State::Queued,
@@ -106,58 +107,41 @@ impl Machine {
         }
         loop {
             let list = self.services.of(service);
-            if list.idle.is_empty() {
-                return;
-            }
-            let Some(key) = list.pop() else {
+            let Some(key) = list.first() else {
                 return;
             };
-            let hand = list.idle.pop_front().expect("seen five lines above");
-            self.lease(key, hand, actions);
+            if let Some(hand) = list.idle.pop_front() {
+                list.pop();
+                self.lease(key, hand, actions);
+            } else if !self.hand_ahead(service, actions) {
+                return;
+            }
         }
     }
 
-    /// Gives a task to a worker.
+    /// Gives a task to a worker that waits for one.
     fn lease(&mut self, key: Key, hand: Hand, actions: &mut Vec<Action>) {
-        let lasts = match &hand {
-            Hand::Worker(_) => Duration::from_millis(self.config.lease_ms),
-            Hand::Take(take) => take.lease,
-        };
-        let conn = hand.conn();
-        let timer = self.timers.set(self.now + lasts, Timer::Lease(key));
-        self.counters.queued -= 1;
-        self.counters.leased += 1;
-        self.counters.attempts += 1;
-        let peer = self.peers.get_mut(&conn);
-        let peer = peer.expect("a worker that is idle is connected");
-        peer.leases.push(key);
-        let task = self.tasks.of(key);
-        assert!(!matches!(task.state, State::Leased(_)), "one lease a task");
-        task.attempt += 1;
-        task.state = State::Leased(Lease { conn, timer, lasts });
-        let token = Token {
-            key,
-            attempt: task.attempt,
-            epoch: self.epoch,
-        };
         match hand {
             Hand::Worker(conn) => {
-                let worker = peer.worker.as_mut();
-                let worker = worker.expect("an idle worker is one");
-                worker.is_busy = true;
-                let frames = worker.dialect.request(token.encode(), &task.body);
-                actions.push(Action::Send { conn, frames });
+                let worker = self.peers.get_mut(&conn);
+                let worker = worker.and_then(|peer| peer.worker.as_mut());
+                worker.expect("an idle worker is one").is_idle = false;
+                self.give(key, conn, actions);
+                self.stand_in_turn(conn);
             }
             Hand::Take(take) => {
-                peer.takes -= 1;
+                let token = self.begin_attempt(key, take.caller.conn, take.lease);
+                let peer = self.peers.get_mut(&take.caller.conn);
+                peer.expect("who takes is connected").takes -= 1;
                 self.timers.clear(take.timer);
                 let task = self.tasks.get(key).expect("found above");
+                let lease_ms = take.lease.as_millis();
                 let result = json!({
                     "task": self.name_of(key, task),
                     "service": String::from_utf8_lossy(self.services.name(task.service)),
                     "attempt": task.attempt,
                     "token": token.text(),
-                    "lease_ms": u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+                    "lease_ms": u64::try_from(lease_ms).unwrap_or(u64::MAX),
                 });
                 let mut reply = Reply::new(zn1::OK, take.id, result);
                 reply.body = task.body.clone();
@@ -166,25 +150,67 @@ impl Machine {
         }
     }
 
+    /// Gives a task to a connection that is a worker.
+    pub(super) fn give(&mut self, key: Key, conn: Conn, actions: &mut Vec<Action>) {
+        let lasts = Duration::from_millis(self.config.lease_ms);
+        let token = self.begin_attempt(key, conn, lasts);
+        let peer = self.peers.get_mut(&conn);
+        let peer = peer.expect("a worker is connected");
+        let is_first = peer.leases.len() == 1;
+        let worker = peer.worker.as_mut().expect("it is a worker");
+        worker.owes += 1;
+        if is_first {
+            worker.pace.begin(self.now);
+        }
+        let body = &self.tasks.of(key).body;
+        let frames = worker.dialect.request(token.encode(), body);
+        actions.push(Action::Send { conn, frames });
+    }
+
+    /// Begins a lease; it counts from now, but for a worker that has others to do first.
+    fn begin_attempt(&mut self, key: Key, conn: Conn, lasts: Duration) -> Token {
+        self.counters.queued -= 1;
+        self.counters.leased += 1;
+        self.counters.attempts += 1;
+        let peer = self.peers.get_mut(&conn);
+        let peer = peer.expect("a worker is connected");
+        let is_ahead = peer.worker.is_some() && !peer.leases.is_empty();
+        peer.leases.push(key);
+        let timer = (!is_ahead).then(|| self.timers.set(self.now + lasts, Timer::Lease(key)));
+        let task = self.tasks.of(key);
+        assert!(!matches!(task.state, State::Leased(_)), "one lease a task");
+        task.given += 1;
+        task.attempt += 1;
+        task.state = State::Leased(Lease { conn, timer, lasts });
+        Token {
+            key,
+            given: task.given,
+            epoch: self.epoch,
+        }
+    }
+
     /// The task that a token fits while that worker has it; nothing where the attempt has ended.
     pub(super) fn live(&self, token: Token, conn: Conn) -> Option<Key> {
         let task = self.tasks.get(token.key)?;
         let is_its = matches!(task.state, State::Leased(lease) if lease.conn == conn);
-        let is_live = token.epoch == self.epoch && task.attempt == token.attempt && is_its;
+        let is_live = token.epoch == self.epoch && task.given == token.given && is_its;
         is_live.then_some(token.key)
     }
 
-    /// Ends the attempt that is under way.
-    fn end_attempt(&mut self, key: Key) {
+    /// Ends the attempt that is under way; what its worker has besides is begun.
+    pub(super) fn end_attempt(&mut self, key: Key) {
         let task = self.tasks.of(key);
         let State::Leased(lease) = task.state else {
             unreachable!("only what a worker has is taken back");
         };
         task.state = State::Queued;
-        self.timers.clear(lease.timer);
+        if let Some(timer) = lease.timer {
+            self.timers.clear(timer);
+        }
         self.counters.leased -= 1;
         if let Some(peer) = self.peers.get_mut(&lease.conn) {
             peer.leases.retain(|it| *it != key);
+            self.begin_lease(lease.conn);
         }
     }
 
@@ -257,11 +283,36 @@ impl Machine {
             "expired",
             "its worker did not answer before its lease was over",
         );
+        let task = self.tasks.of(key);
+        let service = task.service;
+        if let State::Leased(lease) = task.state {
+            self.take_back_ahead(lease.conn);
+        }
         self.release(key, failure, actions);
+        self.dispatch(service, actions);
     }
 
-    /// Takes a task back whose worker was lost or kept silent: it is tried again at once, or given up.
-    pub(super) fn release(&mut self, key: Key, failure: Failure, actions: &mut Vec<Action>) {
+    /// Takes back all that a worker had that is lost, the last first: so each waits in its place again.
+    pub(super) fn take_back(&mut self, leases: &[Key], actions: &mut Vec<Action>) {
+        let mut services = Vec::new();
+        for key in leases.iter().rev() {
+            services.push(self.tasks.of(*key).service);
+            match self.is_ahead(*key) {
+                true => self.take_back_unbegun(*key),
+                false => {
+                    self.counters.lost += 1;
+                    self.release(*key, lost(), actions);
+                }
+            }
+        }
+        services.dedup();
+        for service in services {
+            self.dispatch(service, actions);
+        }
+    }
+
+    /// Takes a task back whose worker was lost or kept silent: it is tried again, or given up.
+    fn release(&mut self, key: Key, failure: Failure, actions: &mut Vec<Action>) {
         self.end_attempt(key);
         self.counters.queued += 1;
         let task = self.tasks.of(key);
@@ -272,7 +323,6 @@ impl Machine {
         let (service, priority) = (task.service, task.priority);
         compact(&mut task.body);
         self.services.of(service).push_first(priority, key);
-        self.dispatch(service, actions);
     }
 
     /// Takes a task back that its worker could not do: it is tried again after a rest, or given up.
@@ -401,8 +451,11 @@ impl Machine {
             unreachable!("only a live token extends");
         };
         lease.lasts = lasts.unwrap_or(lease.lasts);
-        self.timers.clear(lease.timer);
-        lease.timer = self.timers.set(now + lease.lasts, Timer::Lease(key));
+        if let Some(timer) = lease.timer {
+            self.timers.clear(timer);
+        }
+        let timer = self.timers.set(now + lease.lasts, Timer::Lease(key));
+        lease.timer = Some(timer);
         lease.lasts
     }
 }

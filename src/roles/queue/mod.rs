@@ -15,8 +15,10 @@
 //! | `flow` | the ways of a task, from accepted to completed or dead |
 //! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
 //! | `workers` | who works: plain REP, Majordomo, by `take` |
+//! | `ahead` | what fast plain workers are given before they have answered |
 //! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
 
+mod ahead;
 mod clients;
 mod flow;
 mod known;
@@ -59,6 +61,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// How often a task is tried in all.
     pub attempts: u32,
+    /// How many tasks a fast plain worker has at most.
+    pub ahead: u32,
     /// Bytes of tasks; where they are full, none is taken.
     pub bytes_max: usize,
 }
@@ -72,6 +76,7 @@ impl Config {
             service,
             lease_ms: _,
             attempts: _,
+            ahead: _,
             bytes_max: _,
         } = self;
         let is_other = *service != next.service;
@@ -96,6 +101,10 @@ pub struct Counters {
     pub leased: u64,
     /// Times that a task was given to a worker.
     pub attempts: u64,
+    /// Those of them where the worker had another already.
+    pub ahead: u64,
+    /// Those of them that ended before the worker had begun.
+    pub unbegun: u64,
     /// Attempts whose worker was lost.
     pub lost: u64,
     /// Attempts whose lease ended.
@@ -129,7 +138,7 @@ pub struct Counters {
 struct Peer {
     /// What kind of worker it is, if its whole connection is one.
     worker: Option<Worker>,
-    /// The tasks it has.
+    /// The tasks it has, in the order it was given them.
     leases: Vec<Key>,
     /// How many tasks it waits for by `take`.
     takes: usize,
@@ -160,6 +169,7 @@ pub struct Machine {
     /// Majordomo workers.
     majordomo: BTreeSet<Conn>,
     is_beating: bool,
+    is_watching: bool,
     takes: u64,
     is_draining: bool,
 }
@@ -185,6 +195,7 @@ impl Machine {
             held: VecDeque::new(),
             majordomo: BTreeSet::new(),
             is_beating: false,
+            is_watching: false,
             takes: 0,
             is_draining: false,
         }
@@ -202,6 +213,7 @@ impl Machine {
                 Timer::Delay(key) => self.begin(key, actions),
                 Timer::Take(service, number) => self.give_up_take(service, number, actions),
                 Timer::Beat => self.beat(actions),
+                Timer::Watch => self.watch(),
             }
         }
     }
@@ -215,10 +227,7 @@ impl Machine {
         if peer.is_held {
             self.held.retain(|held| held.conn != conn);
         }
-        for key in peer.leases {
-            self.counters.lost += 1;
-            self.release(key, flow::lost(), actions);
-        }
+        self.take_back(&peer.leases, actions);
     }
 
     /// A peer does not read. A worker that did not get its task is gone as a worker.

@@ -52,6 +52,10 @@ pub(super) struct Service {
     ready: BTreeMap<i16, VecDeque<Key>>,
     /// Workers that wait for a task, the one that has waited longest first.
     pub(super) idle: VecDeque<Hand>,
+    /// Plain workers that have a task and may be given another, in turn.
+    pub(super) eager: VecDeque<Conn>,
+    /// Nothing is handed ahead before.
+    pub(super) calm_until: Duration,
     /// Connections that are workers of it, idle or not.
     pub(super) workers: usize,
     /// Connections that last asked for a task of it by `take`.
@@ -66,6 +70,12 @@ impl Service {
         self.providers() == 0 && self.tasks == 0 && self.idle.is_empty()
     }
 
+    /// Whoever is gone gets no task.
+    pub(super) fn forget(&mut self, conn: Conn) {
+        self.idle.retain(|hand| hand.conn() != conn);
+        self.eager.retain(|eager| *eager != conn);
+    }
+
     /// How many connections do tasks of it.
     pub(super) fn providers(&self) -> usize {
         self.workers + self.takers
@@ -78,6 +88,12 @@ impl Service {
     /// Puts back a task that had its turn.
     pub(super) fn push_first(&mut self, priority: i16, key: Key) {
         self.ready.entry(priority).or_default().push_front(key);
+    }
+
+    /// The task that is next.
+    pub(super) fn first(&self) -> Option<Key> {
+        let mut lists = self.ready.values().rev();
+        lists.find_map(|list| list.front().copied())
     }
 
     pub(super) fn pop(&mut self) -> Option<Key> {

@@ -1,5 +1,6 @@
 //! The queue in a simulated world, by seed: clients and workers of every dialect, messages that take
-//! their time, connections that are cut or partitioned, peers that crash, hang, answer twice or fail.
+//! their time, connections that are cut or partitioned, peers that crash, hang, answer twice or fail. In
+//! half of the worlds all is near and plain workers are fast, so that they are handed tasks ahead.
 //!
 //! The oracle stands outside: it sees what the queue is told and what it says, and knows from that
 //! alone when a task may be given to another worker. `docs/queue.md` says how to run many seeds.
@@ -43,6 +44,8 @@ enum Happening {
     Says(usize, u64, Vec<Bytes>),
     /// Something goes wrong.
     Trouble,
+    /// A worker that is likely to have tasks crashes.
+    Crash,
 }
 
 struct World {
@@ -60,10 +63,13 @@ struct World {
     paused: BTreeMap<u64, Vec<Vec<Bytes>>>,
     next_conn: u64,
     oracle: Oracle,
+    /// Messages and plain tasks take some ten microseconds, and plain clients ask for many at once.
+    is_near: bool,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        let is_near = seed % 2 == 1;
         let config = Config {
             common: Common {
                 name: "jobs".into(),
@@ -75,8 +81,9 @@ impl World {
             service: "plain".to_owned(),
             lease_ms: LEASE_US / 1_000,
             attempts: 2,
+            ahead: 16,
             // Small enough that clients meet it.
-            bytes_max: 8_000,
+            bytes_max: if is_near { 20_000 } else { 8_000 },
         };
         let mut rng = Rng::with_seed(seed);
         let kinds = [
@@ -102,6 +109,7 @@ impl World {
             paused: BTreeMap::new(),
             next_conn: 0,
             oracle: Oracle::new(LEASE_US),
+            is_near,
         };
         for peer in 0..world.peers.len() {
             let at = world.rng.u64(..300_000);
@@ -124,7 +132,12 @@ impl World {
     /// When a message that is sent now arrives.
     fn arrival(&mut self, conn: u64, to_queue: bool) -> u64 {
         let slow = self.rng.u8(..50) == 0;
-        let delay = self.rng.u64(20..if slow { 80_000 } else { 2_000 });
+        let delay = match (slow, self.is_near) {
+            (true, false) => self.rng.u64(20..80_000),
+            (true, true) => self.rng.u64(20..8_000),
+            (false, false) => self.rng.u64(20..2_000),
+            (false, true) => self.rng.u64(5..30),
+        };
         let last = self.arrives.entry((conn, to_queue)).or_default();
         *last = (*last).max(self.now + delay);
         *last
@@ -230,6 +243,13 @@ impl World {
             }
             Happening::Acts(..) | Happening::Says(..) => {}
             Happening::Trouble => self.trouble(),
+            Happening::Crash => {
+                let mut all = 0..self.peers.len();
+                let is_worker = |peer: &usize| self.peers[*peer].kind == Kind::PlainWorker;
+                if let Some(worker) = all.find(is_worker).filter(|_| self.now < STORM_US) {
+                    self.crash(worker, 2_000);
+                }
+            }
         }
     }
 
@@ -243,11 +263,7 @@ impl World {
         let peer = self.rng.usize(..self.peers.len());
         match self.rng.u8(..10) {
             // It crashes, and what it was about to do is not done.
-            0..4 => {
-                let known_after = self.rng.u64(..50_000);
-                self.cut(peer, known_after);
-                self.revive(peer);
-            }
+            0..4 => self.crash(peer, 50_000),
             // Its connection is cut, and it goes on with what it does.
             4..6 => {
                 self.cut(peer, 1_000);
@@ -266,8 +282,10 @@ impl World {
         }
     }
 
-    /// A crashed peer begins again.
-    fn revive(&mut self, peer: usize) {
+    /// A peer crashes, which is known soon, and begins again.
+    fn crash(&mut self, peer: usize, soon: u64) {
+        let known_after = self.rng.u64(..soon);
+        self.cut(peer, known_after);
         let was = &self.peers[peer];
         let (kind, life, asked) = (was.kind, was.life + 1, was.asked);
         self.peers[peer] = Peer {
@@ -354,6 +372,8 @@ fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
         "late",
         "duplicates",
         "held",
+        "ahead",
+        "unbegun",
     ] {
         assert!(totals[what] > 20, "{what} is met too seldom: {totals:?}");
     }

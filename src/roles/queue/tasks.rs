@@ -43,7 +43,8 @@ impl Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) key: Key,
-    pub(super) attempt: u32,
+    /// Which giving of the task.
+    pub(super) given: u32,
     /// Which life of the queue gave it out.
     pub(super) epoch: u32,
 }
@@ -54,12 +55,7 @@ const TOKEN_BYTES: usize = 16;
 impl Token {
     pub(super) fn encode(self) -> Bytes {
         let mut bytes = [0; TOKEN_BYTES];
-        let words = [
-            self.key.index,
-            self.key.generation,
-            self.attempt,
-            self.epoch,
-        ];
+        let words = [self.key.index, self.key.generation, self.given, self.epoch];
         for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
             place.copy_from_slice(&word.to_be_bytes());
         }
@@ -78,7 +74,7 @@ impl Token {
                 index: next(),
                 generation: next(),
             },
-            attempt: next(),
+            given: next(),
             epoch: next(),
         })
     }
@@ -140,7 +136,8 @@ pub(super) enum State {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lease {
     pub(super) conn: Conn,
-    pub(super) timer: TimerKey,
+    /// When it ends; nothing where the worker has others to do first.
+    pub(super) timer: Option<TimerKey>,
     pub(super) lasts: Duration,
 }
 
@@ -156,7 +153,9 @@ pub(super) struct Task {
     pub(super) priority: i16,
     /// The id that its client gave it.
     pub(super) id: Option<Bytes>,
-    /// Attempts begun.
+    /// How often it was given to a worker: what fences off the answers of earlier ones.
+    pub(super) given: u32,
+    /// Attempts: those givings that were begun, as far as can be told.
     pub(super) attempt: u32,
     /// With as many it is given up.
     pub(super) attempts_max: u32,

@@ -1,5 +1,6 @@
 //! The queue's promises, step by step, without a socket.
 
+mod ahead;
 mod bench;
 
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Who works: plain REP sockets by the back port, Majordomo workers, and whoever asks by `take`.
 //!
-//! A worker has one task at a time. Its answer counts while its lease is live; one that comes later
+//! A worker has one task at a time, or a few where it is fast (`ahead`). Its answer counts while its lease is live; one that comes later
 //! is dropped and counted, and the worker is free again. A Majordomo worker that waits shows that it
 //! lives by heartbeats; one that works sends none, so that only its lease or the end of its
 //! connection ends it (RFC 7).
@@ -13,6 +13,7 @@ use crate::protocol::mdp::{self, FromWorker};
 use crate::protocol::zn1::{self, Reply};
 use crate::roles::machine::{Action, Conn};
 
+use super::ahead::Pace;
 use super::services::{Hand, PLAIN};
 use super::tasks::Token;
 use super::timers::Timer;
@@ -51,9 +52,12 @@ impl Dialect {
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) dialect: Dialect,
-    service: usize,
-    /// It has a task, or had one that it has not answered.
-    pub(super) is_busy: bool,
+    pub(super) service: usize,
+    /// Answers that it has not given, to what was taken back from it among them.
+    pub(super) owes: usize,
+    /// It waits for a task.
+    pub(super) is_idle: bool,
+    pub(super) pace: Pace,
     heard: Duration,
 }
 
@@ -75,7 +79,9 @@ impl Machine {
             peer.worker = Some(Worker {
                 dialect,
                 service,
-                is_busy: true,
+                owes: 0,
+                is_idle: false,
+                pace: Pace::unknown(),
                 heard,
             });
             self.services.of(service).workers += 1;
@@ -83,18 +89,28 @@ impl Machine {
         }
     }
 
-    /// A worker waits for a task now, unless it has one: an answer may come twice.
+    /// A worker has answered, at times twice. It waits for a task now, unless it has one or, being
+    /// plain, owes the answer to one: it does those first.
     fn free(&mut self, conn: Conn, actions: &mut Vec<Action>) {
-        let peer = self.peers.get_mut(&conn);
-        let peer = peer.filter(|peer| peer.leases.is_empty());
-        let worker = peer.and_then(|peer| peer.worker.as_mut());
-        if let Some(worker) = worker.filter(|worker| worker.is_busy) {
-            worker.is_busy = false;
+        let Some(peer) = self.peers.get_mut(&conn) else {
+            return;
+        };
+        let Some(worker) = peer.worker.as_mut().filter(|worker| !worker.is_idle) else {
+            return;
+        };
+        worker.owes = match worker.dialect {
+            Dialect::Plain => worker.owes.saturating_sub(1),
+            Dialect::Majordomo => 0,
+        };
+        let service = worker.service;
+        if !peer.leases.is_empty() {
+            self.stand_in_turn(conn);
+        } else if worker.owes == 0 {
+            worker.is_idle = true;
             worker.heard = self.now;
-            let service = worker.service;
             self.services.of(service).idle.push_back(Hand::Worker(conn));
-            self.dispatch(service, actions);
         }
+        self.dispatch(service, actions);
     }
 
     /// Whoever is gone waits for no task.
@@ -103,7 +119,7 @@ impl Machine {
         if let Some(worker) = &peer.worker {
             let service = self.services.of(worker.service);
             service.workers -= 1;
-            service.idle.retain(|hand| hand.conn() != conn);
+            service.forget(conn);
         }
         if let Some(service) = peer.taker {
             self.services.of(service).takers -= 1;
@@ -152,7 +168,10 @@ impl Machine {
     ) -> bool {
         let live = self.live(token, conn);
         match live {
-            Some(key) => self.complete(key, body, actions),
+            Some(key) => {
+                self.pace(conn, key);
+                self.complete(key, body, actions);
+            }
             None => self.counters.late += 1,
         }
         live.is_some()
@@ -238,11 +257,8 @@ impl Machine {
         self.majordomo.remove(&conn);
         let service = self.services.of(worker.service);
         service.workers -= 1;
-        service.idle.retain(|hand| hand.conn() != conn);
-        for key in leases {
-            self.counters.lost += 1;
-            self.release(key, super::flow::lost(), actions);
-        }
+        service.forget(conn);
+        self.take_back(&leases, actions);
     }
 
     /// Tells Majordomo workers that wait that we live, and gives up those that have been silent.
@@ -250,7 +266,7 @@ impl Machine {
         let workers: Vec<Conn> = self.majordomo.iter().copied().collect();
         for conn in workers {
             let worker = self.peers.get(&conn).and_then(|it| it.worker.as_ref());
-            let Some(worker) = worker.filter(|worker| !worker.is_busy) else {
+            let Some(worker) = worker.filter(|worker| worker.is_idle) else {
                 continue;
             };
             if self.now.saturating_sub(worker.heard) > SILENT_MAX {

@@ -8,20 +8,27 @@ use crate::roles::machine::Event;
 use crate::roles::queue::Machine;
 use crate::roles::queue::tasks::State;
 
-/// One giving of a task to a worker.
+/// One giving of a task to a worker, as long as the worker may say something of it.
 struct Given {
+    task: Bytes,
     conn: u64,
-    token: Vec<u8>,
-    until: u64,
-    /// The queue was told that it is over: an answer, a failure, or that the worker is gone.
-    is_over: bool,
+    /// When its lease is over; nothing while its worker has others to do first.
+    until: Option<u64>,
 }
+
+type Token = Vec<u8>;
 
 pub(super) struct Oracle {
     lease_us: u64,
-    /// The last giving of each task, by its body.
-    given: HashMap<Bytes, Given>,
+    given: HashMap<Token, Given>,
+    /// The last giving of each task.
+    last: HashMap<Bytes, Token>,
+    /// What each worker was given and has not answered, in its order.
+    workers: HashMap<u64, Vec<Token>>,
+    /// How often each task was begun: was the first of all that its worker had.
+    begun: HashMap<Bytes, u32>,
     gone: HashSet<u64>,
+    steps: u64,
     /// Tasks that were answered in time.
     done: HashSet<Bytes>,
 }
@@ -81,8 +88,54 @@ impl Oracle {
         Self {
             lease_us,
             given: HashMap::new(),
+            last: HashMap::new(),
+            workers: HashMap::new(),
+            begun: HashMap::new(),
             gone: HashSet::new(),
+            steps: 0,
             done: HashSet::new(),
+        }
+    }
+
+    /// Whether a lease is live: nobody has ended it, its worker is there, and its time is not over; what
+    /// was handed ahead has the time of what is before it.
+    fn is_live(&self, now: u64, token: &Token) -> bool {
+        let Some(given) = self.given.get(token) else {
+            return false;
+        };
+        let its = &self.workers[&given.conn];
+        let before = its.iter().take_while(|it| *it != token);
+        let mut lasts = before.filter_map(|it| self.given[it].until);
+        let is_hung = given.until.is_none() && lasts.any(|until| now >= until);
+        let is_over = is_hung || given.until.is_some_and(|until| now >= until);
+        !is_over && !self.gone.contains(&given.conn)
+    }
+
+    /// A giving is over: the next of its worker counts from now.
+    fn end(&mut self, now: u64, token: &Token) {
+        let Some(Given { conn, until, .. }) = self.given.remove(token) else {
+            return;
+        };
+        let its = self.workers.get_mut(&conn).expect("it had this one");
+        its.retain(|it| it != token);
+        let was_hung = until.is_some_and(|until| now >= until);
+        for token in its {
+            let given = self
+                .given
+                .get_mut(token)
+                .expect("it is in its worker's list");
+            if given.until.is_some() {
+                match was_hung {
+                    true => continue,
+                    false => break,
+                }
+            }
+            // What a worker that hung had not begun was taken back with what it hung at.
+            given.until = Some(if was_hung { now } else { now + self.lease_us });
+            if !was_hung {
+                *self.begun.entry(given.task.clone()).or_default() += 1;
+                break;
+            }
         }
     }
 
@@ -96,21 +149,23 @@ impl Oracle {
                 let Some((token, what)) = said(frames) else {
                     return;
                 };
-                let mut all = self.given.iter_mut();
-                let Some((task, given)) = all.find(|(_, given)| given.token == token) else {
+                let given = self.given.get(&token);
+                let Some(given) = given.filter(|given| given.conn == conn.0) else {
                     return;
                 };
-                let is_live = !given.is_over && now < given.until && given.conn == conn.0;
-                if !is_live {
-                    return;
-                }
+                let task = given.task.clone();
+                let is_live = self.is_live(now, &token);
                 match what {
-                    "extend" => given.until = now + self.lease_us,
-                    "done" => {
-                        given.is_over = true;
-                        assert!(self.done.insert(task.clone()), "done once");
+                    "extend" if is_live => {
+                        let given = self.given.get_mut(&token).expect("found above");
+                        given.until = Some(now + self.lease_us);
                     }
-                    _ => given.is_over = true,
+                    "extend" => {}
+                    "done" if is_live => {
+                        self.end(now, &token);
+                        assert!(self.done.insert(task), "done once");
+                    }
+                    _ => self.end(now, &token),
                 }
             }
             _ => {}
@@ -130,22 +185,33 @@ impl Oracle {
             !self.gone.contains(&conn),
             "nothing is given to who is gone"
         );
-        if let Some(last) = self.given.get(&task) {
-            let is_free = last.is_over || self.gone.contains(&last.conn) || now >= last.until;
+        let last = self.last.insert(task.clone(), token.clone());
+        let is_again = last.is_some();
+        if let Some(last) = last {
+            let is_free = !self.is_live(now, &last);
             assert!(is_free, "{task:?} has a live lease, and is given again");
-            assert_ne!(last.token, token, "each attempt has its token");
+            assert_ne!(last, token, "each attempt has its token");
         }
-        let given = Given {
-            conn,
-            token,
-            until: now + self.lease_us,
-            is_over: false,
-        };
-        self.given.insert(task, given);
+        let is_taken = frames.first().is_some_and(|first| first == "ZN1");
+        let its = self.workers.entry(conn).or_default().clone();
+        let has = its.iter().filter(|it| self.is_live(now, it)).count();
+        let is_ahead = has > 0 && !is_taken;
+        if is_ahead {
+            assert_eq!(frames.len(), 3, "only a plain worker has more than one");
+            assert!(has < 16, "it has no more than that");
+            assert!(!is_again, "what was another's is given alone");
+        } else {
+            *self.begun.entry(task.clone()).or_default() += 1;
+        }
+        let until = (!is_ahead).then_some(now + self.lease_us);
+        self.given
+            .insert(token.clone(), Given { task, conn, until });
+        self.workers.entry(conn).or_default().push(token);
     }
 
     /// The accounts, and that they are what is there.
-    pub(super) fn account(&self, queue: &Machine) {
+    pub(super) fn account(&mut self, queue: &Machine) {
+        self.steps += 1;
         let counters = queue.counters();
         let (mut queued, mut leased, mut dead) = (0, 0, 0);
         for (_, task) in queue.tasks.iter() {
@@ -154,6 +220,13 @@ impl Oracle {
                 State::Leased(_) => leased += 1,
                 State::Dead => dead += 1,
             }
+            if !self.steps.is_multiple_of(8) {
+                continue;
+            }
+            // Whatever was taken back before it was begun has cost nothing.
+            let is_ahead = matches!(task.state, State::Leased(lease) if lease.timer.is_none());
+            let begun = self.begun.get(&task.body[0]).copied().unwrap_or_default();
+            assert_eq!(task.attempt, begun + u32::from(is_ahead), "{task:?}");
         }
         assert_eq!((counters.queued, counters.leased), (queued, leased));
         let gone = counters.forgotten + counters.purged;
@@ -161,5 +234,7 @@ impl Oracle {
         let all = counters.completed + counters.dead + queued + leased;
         assert_eq!(counters.accepted, all);
         assert_eq!(counters.completed, self.done.len() as u64);
+        let ended = counters.completed + counters.lost + counters.expired + counters.failed;
+        assert_eq!(counters.attempts, ended + counters.unbegun + leased);
     }
 }

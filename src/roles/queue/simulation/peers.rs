@@ -33,6 +33,14 @@ impl Kind {
         )
     }
 
+    /// What it asks for in all.
+    fn asked_max(self) -> u32 {
+        match self {
+            Self::PlainClient => 90,
+            _ => 30,
+        }
+    }
+
     /// The service that it asks or serves: plain workers serve plain clients alone.
     fn service(self) -> &'static str {
         match self {
@@ -42,9 +50,6 @@ impl Kind {
         }
     }
 }
-
-/// What each client asks for in all.
-const ASKED_MAX: u32 = 30;
 
 /// A peer.
 pub(super) struct Peer {
@@ -58,6 +63,8 @@ pub(super) struct Peer {
     pub(super) asked: u32,
     /// A Majordomo worker has said READY by this connection; a taker has a `take` under way.
     pub(super) introduced: Option<u64>,
+    /// When a plain worker has done all that it was given: it does one after the other.
+    pub(super) busy_until: u64,
 }
 
 impl Peer {
@@ -69,11 +76,12 @@ impl Peer {
             stands_until: 0,
             asked: 0,
             introduced: None,
+            busy_until: 0,
         }
     }
 
     pub(super) fn has_asked_all(&self) -> bool {
-        !self.kind.is_client() || self.asked >= ASKED_MAX
+        !self.kind.is_client() || self.asked >= self.kind.asked_max()
     }
 }
 
@@ -126,7 +134,18 @@ impl World {
                     self.take(conn);
                 }
             }
-            _ => self.ask(peer, conn),
+            _ => {
+                let burst = self.is_near && self.rng.bool();
+                if burst && self.rng.bool() {
+                    let soon = self.rng.u64(50..600);
+                    self.after(soon, Happening::Crash);
+                }
+                for _ in 0..if burst { 20 } else { 1 } {
+                    self.ask(peer, conn);
+                }
+                let patience = self.rng.u64(5_000..150_000);
+                self.after(patience, Happening::Acts(peer, life));
+            }
         }
     }
 
@@ -136,7 +155,7 @@ impl World {
         self.send(conn, request("take", asked, &[]));
     }
 
-    /// A client asks for one task more, and gives up waiting after a while.
+    /// A client asks for one task more.
     fn ask(&mut self, peer: usize, conn: u64) {
         let kind = self.peers[peer].kind;
         if self.peers[peer].has_asked_all() {
@@ -163,9 +182,6 @@ impl World {
             self.send(conn, frames.clone());
         }
         self.send(conn, frames);
-        let patience = self.rng.u64(5_000..150_000);
-        let life = self.peers[peer].life;
-        self.after(patience, Happening::Acts(peer, life));
     }
 
     /// A message reaches a peer.
@@ -219,14 +235,21 @@ impl World {
     /// A worker works for a while, at times for longer than it may, and answers, at times twice.
     fn work(&mut self, peer: usize, answer: Vec<Bytes>, extend: Option<Vec<Bytes>>) {
         let life = self.peers[peer].life;
-        let takes = match self.rng.u8(..20) {
+        let is_plain = self.peers[peer].kind == Kind::PlainWorker;
+        let is_fast = is_plain && self.is_near;
+        let mut takes = match self.rng.u8(..if is_fast { 200 } else { 20 }) {
             0 if self.is_storm() => self.rng.u64(300_000..700_000),
+            _ if is_fast => self.rng.u64(5..60),
             _ => self.rng.u64(100..20_000),
         };
+        if is_plain {
+            let begins = self.peers[peer].busy_until.max(self.now);
+            self.peers[peer].busy_until = begins + takes;
+            takes += begins - self.now;
+        }
         if let Some(extend) = extend {
             self.after(takes / 2, Happening::Says(peer, life, extend));
         }
-        let is_plain = self.peers[peer].kind == Kind::PlainWorker;
         if !is_plain && self.rng.u8(..20) == 0 {
             let again = Happening::Says(peer, life, answer.clone());
             self.after(takes, again);

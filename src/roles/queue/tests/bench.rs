@@ -35,6 +35,7 @@ impl Bench {
             service: "tasks".to_owned(),
             lease_ms: 30_000,
             attempts: 3,
+            ahead: 16,
             bytes_max,
         };
         Self {
@@ -55,6 +56,13 @@ impl Bench {
             counters.leased,
         ];
         assert_eq!(counters.accepted, is.iter().sum::<u64>(), "{counters:?}");
+    }
+
+    /// Changes its configuration while it runs.
+    pub(super) fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.queue.config.clone();
+        change(&mut config);
+        self.queue.adopt(&crate::roles::Config::Queue(config));
     }
 
     pub(super) fn open(&mut self, port: &str, conn: u64) {
