@@ -11,6 +11,7 @@ use super::link::OneOrMany;
 use super::policy::{LimitsDecl, LogsDecl, ProbeDecl, RestartDecl, StopDecl, UpdateDecl};
 use super::topology::Ordered;
 use crate::model::quantity::{CountRange, Duration, Percent, Size};
+use crate::model::store::Durability;
 use crate::roles::Kind;
 
 /// What runs: a role of zmqnet's own (`kind`) or a program of yours (`command`).
@@ -347,19 +348,6 @@ pub enum RetainDecl {
     For(Duration),
     /// How much.
     Bytes(Size),
-}
-
-/// When a write is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum Durability {
-    /// Once it is on the disk: survives a power cut.
-    Fsync,
-    /// Once the kernel has it: survives a crash of the process.
-    Os,
-    /// Once it is in memory: survives nothing.
-    Memory,
 }
 
 /// One filter.

@@ -143,6 +143,36 @@ pub mod queue {
     pub const TAKE_MS_MAX: u64 = 60_000;
 }
 
+/// Bounds of what is kept on disk.
+pub mod store {
+    /// The bytes of one batch, its heads included.
+    pub const BATCH_BYTES_MAX: usize = 80 * 1024 * 1024;
+    /// The records of one batch.
+    pub const BATCH_RECORDS_MAX: usize = 65_536;
+    /// Bytes that are written and synced together, but for a batch that is larger alone.
+    pub const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// Entries that are written and synced together.
+    pub const GROUP_ENTRIES_MAX: usize = 4_096;
+    /// Entries and other wishes that wait for the thread of a log; one more is refused.
+    pub const WAITING_MAX: usize = 16_384;
+    /// Reads that wait for the thread that reads a log; one more is refused.
+    pub const READS_MAX: usize = 4_096;
+    /// Bytes after which a segment ends and another begins.
+    pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+    /// The least a segment is made of, where little is kept.
+    pub const SEGMENT_BYTES_MIN: u64 = 1024 * 1024;
+    /// Bytes between two entries of a segment's index.
+    pub const INDEX_EVERY_BYTES: u64 = 32 * 1024;
+    /// Bytes of a checkpoint.
+    pub const CHECKPOINT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+    /// Bytes that are stored until another checkpoint is due.
+    pub const CHECKPOINT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+    /// Bytes in memory, where a store is there alone and nobody says how much it may hold.
+    pub const MEMORY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+    /// Bytes of a torn tail that are set aside before it is cut; more of it is not.
+    pub const TORN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+}
+
 /// Bounds of what the runner holds.
 pub mod runner {
     /// The largest frame between the keeper and its clients, in bytes.

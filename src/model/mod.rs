@@ -12,3 +12,4 @@ pub mod policy;
 pub mod quantity;
 pub mod security;
 pub mod socket;
+pub mod store;

@@ -77,6 +77,7 @@ impl machine::Machine for Machine {
             | Event::Writable { .. }
             | Event::Unsent { .. }
             | Event::Closed { .. }
+            | Event::Disk(_)
             | Event::Drain
             | Event::Tick => {}
         }

@@ -311,6 +311,7 @@ impl machine::Machine for Machine {
             | Event::Subscribed { .. }
             | Event::Writable { .. }
             | Event::Unsent { .. }
+            | Event::Disk(_)
             | Event::Drain => {}
         }
     }

@@ -20,6 +20,7 @@ use crate::model::limits::WireLimits;
 use crate::model::name::InstanceName;
 use crate::model::security::{Admitted, Guarded};
 use crate::model::socket::SocketType;
+use crate::model::store::{Ask, Told};
 use crate::protocol::zn1::{self, Reply, Request};
 
 use super::Config;
@@ -93,6 +94,8 @@ pub enum Event {
         /// The connection.
         conn: Conn,
     },
+    /// Its store tells something; at the start, what the role has to know, before anything else.
+    Disk(Told),
     /// It is to end: begin nothing new.
     Drain,
     /// The time that [`Machine::deadline`] named has come; it may come early.
@@ -144,6 +147,13 @@ pub enum Action {
         /// Its frames, the topic first.
         frames: Vec<Bytes>,
     },
+    /// Publish a message, where the wire fans out for the machine, and answer nobody.
+    Fan {
+        /// Its frames, the topic first.
+        frames: Vec<Bytes>,
+    },
+    /// Ask its store something; [`Event::Disk`] follows.
+    Disk(Ask),
     /// Answer `status` with what is known; who runs the machine adds what it knows of connections.
     Report {
         /// Whom.

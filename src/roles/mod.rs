@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::socket::{Pattern, Side};
+use crate::model::store::StoreConfig;
 use machine::Common;
 
 /// The kinds of node that zmqnet brings.
@@ -175,6 +176,14 @@ impl Config {
             Self::Feedback(config) => Some(&config.common),
             Self::Bus(config) => Some(&config.common),
             Self::Queue(config) => Some(&config.common),
+        }
+    }
+
+    /// What it keeps on disk, where it keeps anything.
+    pub fn store(&self) -> Option<&StoreConfig> {
+        match self {
+            Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) => None,
+            Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) | Self::Queue(_) => None,
         }
     }
 

@@ -261,7 +261,7 @@ impl machine::Machine for Machine {
                 let given_up = self.backends.tick(now, actions);
                 self.give_up(given_up, actions);
             }
-            Event::Subscribed { .. } | Event::Drain => {}
+            Event::Subscribed { .. } | Event::Disk(_) | Event::Drain => {}
         }
     }
 

@@ -140,7 +140,7 @@ impl Fanout {
                     subscriber.go_on(*conn, actions);
                 }
             }
-            Event::Message { .. } | Event::Drain => {}
+            Event::Message { .. } | Event::Disk(_) | Event::Drain => {}
         }
     }
 

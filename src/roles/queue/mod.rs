@@ -272,7 +272,7 @@ impl machine::Machine for Machine {
             Event::Unsent { conn } => self.unsent(conn, actions),
             Event::Drain => self.is_draining = true,
             Event::Tick => self.tick(actions),
-            Event::Subscribed { .. } | Event::Writable { .. } => {}
+            Event::Subscribed { .. } | Event::Writable { .. } | Event::Disk(_) => {}
         }
     }
 

@@ -197,7 +197,9 @@ impl World {
                 other @ (Action::Close { .. }
                 | Action::Subscribe { .. }
                 | Action::Report { .. }
-                | Action::Publish { .. }) => {
+                | Action::Publish { .. }
+                | Action::Fan { .. }
+                | Action::Disk(_)) => {
                     unreachable!("nobody gives cause for {other:?}")
                 }
             }

@@ -1,5 +1,6 @@
 //! Runs a role whose machine has the common shape: its listening sockets, whom it dials, its keys and
-//! its health socket on one event loop, so that a stuck loop is a failed probe.
+//! its health socket on one event loop, so that a stuck loop is a failed probe. What a role keeps is
+//! written and read by threads of its own.
 //!
 //! It decides nothing: the machine does. Shutdown order, on SIGTERM, SIGINT or `drain`: stop
 //! listening, finish what was begun, write what is queued, end with code 0.
@@ -8,6 +9,7 @@ mod dials;
 mod fanning;
 mod health;
 mod start;
+mod storing;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::disk::Store;
 use crate::model::limits::WireLimits;
 use crate::model::security::Guarded;
 use crate::model::socket::SocketType;
@@ -44,6 +47,8 @@ struct Driver<M> {
     hub: Hub,
     /// What fans out for the machine, where that is a bus.
     fan: Option<Arc<Fan>>,
+    /// What it keeps on disk, where it keeps anything.
+    store: Option<Store>,
     /// Its keys, where a socket that listens is encrypted.
     keyring: Option<Keyring>,
     limits: WireLimits,
@@ -83,8 +88,9 @@ fn keyring(told: &Common) -> Result<Option<Keyring>, NodeError> {
 }
 
 impl<M: Machine> Driver<M> {
-    fn new(config: &roles::Config, machine: M) -> Result<Self, NodeError> {
+    fn new(config: &roles::Config, mut machine: M) -> Result<Self, NodeError> {
         let told = common(config);
+        let store = storing::open(config, &mut machine)?;
         let limits = affordable(&told.limits, 1);
         let mut hub = Hub::new(WireLimits::default(), format!("ZN1:{}", told.name));
         hub.listen(HEALTH, &told.health, SocketType::Router, Security::Open)
@@ -110,6 +116,7 @@ impl<M: Machine> Driver<M> {
         let mut driver = Self {
             tapping,
             fan,
+            store,
             config: config.clone(),
             machine,
             hub,
@@ -147,6 +154,13 @@ impl<M: Machine> Driver<M> {
                 }
                 // Cancel safe: a change that is not handed out stays.
                 () = rekeyed(&mut self.keyring) => self.rekey(),
+                // Cancel safe: what is not handed out stays.
+                told = storing::told(&mut self.store) => {
+                    for told in told {
+                        self.step(Event::Disk(told));
+                    }
+                    linger = Linger::begin();
+                }
                 event = self.hub.next() => {
                     self.receive(event);
                     linger = Linger::begin();
@@ -268,6 +282,16 @@ impl<M: Machine> Driver<M> {
             Action::Publish { caller, id, frames } => {
                 let reply = fanning::publish(self.fan.as_deref(), id, &frames);
                 self.act(caller.reply(&reply), unsent);
+            }
+            Action::Fan { frames } => {
+                if let Some(fan) = &self.fan {
+                    fan.publish(&frames);
+                }
+            }
+            Action::Disk(ask) => {
+                let store = self.store.as_ref();
+                let store = store.expect("a role asks only the store that it was told of");
+                unsent.extend(store.ask(ask).map(Event::Disk));
             }
             Action::Report { caller, id } => {
                 // By the health socket it is asked of the driver, and told all.

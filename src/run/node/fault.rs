@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::disk::OpenError;
 use crate::run::keys::KeyDirError;
 use crate::wire::hub::ListenError;
 
@@ -18,6 +19,8 @@ pub enum NodeError {
     Keys(KeyDirError),
     /// One of its endpoints cannot be bound.
     Listen(ListenError),
+    /// What it keeps on disk cannot be opened.
+    Store(PathBuf, OpenError),
     /// The runtime, or a signal handler, could not be set up.
     Runtime(io::Error),
 }
@@ -34,6 +37,9 @@ impl fmt::Display for NodeError {
                 None => error.fmt(f),
             },
             Self::Listen(error) => error.fmt(f),
+            Self::Store(path, error) => {
+                write!(f, "cannot open the store {}: {error}", path.display())
+            }
             Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
         }
     }

@@ -91,6 +91,7 @@ pub fn main(told: &Path) -> ExitCode {
                 NodeError::Told(..)
                 | NodeError::Config(..)
                 | NodeError::Keys(_)
+                | NodeError::Store(..)
                 | NodeError::Runtime(_) => ExitCode::FAILURE,
             }
         }

@@ -89,6 +89,9 @@ impl<M: Machine> Driver<M> {
         if let Some(fan) = &self.fan {
             facts["fan"] = json!(fan.facts());
         }
+        if let Some(store) = &self.store {
+            facts["store"] = json!(store.facts());
+        }
         let known = facts.as_object_mut().expect("made in the lines above");
         known.extend(conns::facts(&self.hub, &self.limits));
         facts

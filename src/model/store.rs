@@ -1,0 +1,261 @@
+//! What is kept on disk, as roles speak of it: entries that are stored, records that are read, and
+//! why that may fail. How it is done is `disk`'s.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When a write is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Durability {
+    /// Once it is on the disk: survives a power cut.
+    #[default]
+    Fsync,
+    /// Once the kernel has it: survives a crash of the process.
+    Os,
+    /// Once it is in memory: survives nothing.
+    Memory,
+}
+
+impl Durability {
+    /// What an acknowledged write survives.
+    pub fn promise(self) -> &'static str {
+        match self {
+            Self::Fsync => "a write that is acknowledged survives a power cut",
+            Self::Os => {
+                "a write that is acknowledged survives a crash of the process, not of the machine"
+            }
+            Self::Memory => "a write that is acknowledged survives nothing",
+        }
+    }
+}
+
+/// What a role is told of its store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreConfig {
+    /// Its directory, absolute; nothing is there with [`Durability::Memory`].
+    pub path: PathBuf,
+    /// When a write is acknowledged.
+    #[serde(default)]
+    pub durability: Durability,
+    /// What is older goes, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retain_ms: Option<u64>,
+    /// With more bytes the oldest go.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retain_bytes: Option<u64>,
+    /// With as many bytes nothing more is taken.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bytes_max: Option<u64>,
+}
+
+impl StoreConfig {
+    /// What of another configuration a store with this one cannot take while it is open.
+    pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
+        (self != next).then_some("its store")
+    }
+}
+
+/// A record to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// When it happened, in nanoseconds since 1970; nothing is now.
+    pub time_ns: Option<u64>,
+    /// What it is.
+    pub data: Bytes,
+}
+
+/// What is stored at once: all of it or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// What its role wants to know of it again, which is no record.
+    pub note: Bytes,
+    /// Its records, which take the next offsets; there may be none.
+    pub records: Vec<Put>,
+}
+
+/// A record that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// When it happened, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// What it is.
+    pub data: Bytes,
+}
+
+/// An entry as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Its number: every batch has the next one.
+    pub seq: u64,
+    /// The offset of its first record, or of the next one where it has none.
+    pub first_offset: u64,
+    /// When it was stored, in nanoseconds since 1970; never before the batch in front of it.
+    pub time_ns: u64,
+    /// What its role wants to know again.
+    pub note: Bytes,
+    /// Its records.
+    pub records: Vec<Record>,
+}
+
+impl Batch {
+    /// The offset after its last record.
+    pub fn next_offset(&self) -> u64 {
+        self.first_offset + self.records.len() as u64
+    }
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The number of its batch.
+    pub seq: u64,
+    /// The offset of its first record.
+    pub first_offset: u64,
+    /// When it was stored, in nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At an offset.
+    Offset(u64),
+    /// At the first record that is not older, in nanoseconds since 1970.
+    Time(u64),
+}
+
+/// Records that were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The offset of the first of them.
+    pub first_offset: u64,
+    /// The records, in their order and without a gap.
+    pub records: Vec<Record>,
+    /// The oldest offset there is.
+    pub start: u64,
+    /// The offset after the newest that may be read.
+    pub end: u64,
+}
+
+/// Why something was not stored or read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Too much is waiting to be stored.
+    Busy,
+    /// More than one entry may be.
+    TooLarge,
+    /// The store holds as much as it may.
+    AtMax,
+    /// There is no space on the disk; what comes when there is again is stored.
+    NoSpace,
+    /// Something in it is damaged, so that nothing is added to it.
+    ReadOnly(String),
+    /// The disk failed; only a restart tells what it kept.
+    Failed(String),
+    /// These offsets were removed: the oldest that is left.
+    Gone(u64),
+    /// These offsets are damaged: from, and the first that is not.
+    Damaged(u64, u64),
+}
+
+impl fmt::Display for StoreFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too much is waiting to be stored"),
+            Self::TooLarge => f.write_str("it is larger than what is stored at once"),
+            Self::AtMax => f.write_str("the store holds as much as its `max` lets it"),
+            Self::NoSpace => f.write_str("there is no space left on the disk"),
+            Self::ReadOnly(why) => write!(f, "the store is read-only: {why}"),
+            Self::Failed(why) => write!(f, "the disk failed, restart the node: {why}"),
+            Self::Gone(start) => write!(f, "it is no longer kept; the oldest is {start}"),
+            Self::Damaged(from, next) => {
+                write!(f, "the records from {from} to before {next} are damaged")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreFault {}
+
+/// What a role asks of its store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Store an entry; [`Told::Stored`] follows, in the order in which it was asked.
+    Store {
+        /// The role's number for it.
+        ticket: u64,
+        /// What.
+        entry: Entry,
+    },
+    /// Read records; [`Told::Fetched`] follows. At least one record is read where there is one.
+    Fetch {
+        /// The role's number for it.
+        ticket: u64,
+        /// Where to begin.
+        start: Start,
+        /// Records at most.
+        records_max: usize,
+        /// Bytes of them at most, but for the first.
+        bytes_max: usize,
+    },
+    /// Keep what the role knows of all batches up to one, so that they need not be told again at
+    /// the next start; [`Told::Checkpointed`] follows.
+    Checkpoint {
+        /// The last batch that it contains.
+        through: u64,
+        /// What the role knows.
+        data: Bytes,
+    },
+    /// Forget records before an offset, where that frees whole segments of batches that a
+    /// checkpoint contains.
+    Trim {
+        /// The oldest offset to keep.
+        before: u64,
+    },
+}
+
+/// What a store tells its role. At the start, before anything else: [`Told::Restored`] where there is
+/// a checkpoint, [`Told::Replayed`] for every batch after it, and then [`Told::Recovered`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// What the role kept by its last checkpoint.
+    Restored(Bytes),
+    /// A batch that was stored since.
+    Replayed(Batch),
+    /// There is no more; the oldest offset, and the one that the next record will have.
+    Recovered {
+        /// The oldest offset there is.
+        start: u64,
+        /// The offset that the next record will have.
+        end: u64,
+    },
+    /// What became of an entry.
+    Stored {
+        /// The role's number for it.
+        ticket: u64,
+        /// Where it is, or why not.
+        result: Result<Stored, StoreFault>,
+    },
+    /// What was read.
+    Fetched {
+        /// The role's number for it.
+        ticket: u64,
+        /// The records, or why not.
+        result: Result<Fetched, StoreFault>,
+    },
+    /// So much was stored since the last checkpoint that another is due.
+    CheckpointDue,
+    /// A checkpoint was written, or not.
+    Checkpointed {
+        /// The last batch that it contains.
+        through: u64,
+        /// Why it was not.
+        result: Result<(), StoreFault>,
+    },
+}
