@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
+use crate::model::limits::hub::INBOX_MESSAGES_MAX;
 use crate::model::socket::SocketType;
 
 use super::dial::{self, DialError, DialState, Dialler};
@@ -367,4 +368,30 @@ async fn heartbeats_are_answered() {
         assert!(read.unwrap() > 0, "the connection stays");
     }
     server.abort();
+}
+
+#[tokio::test]
+async fn what_was_sent_before_the_end_arrives_however_much_it_is() {
+    // More messages than may wait at once, and an end that comes before they are taken.
+    const SENT: usize = 6 * INBOX_MESSAGES_MAX;
+    for _ in 0..10 {
+        let endpoint = free();
+        let mut hub = hub(&endpoint, WireLimits::default());
+        let peer = tokio::spawn(async move {
+            let mut stream = raw(&endpoint, "").await;
+            stream.write_all(&b"\x00\x02hi".repeat(SENT)).await.unwrap();
+            stream.shutdown().await.unwrap();
+            assert!(is_closed(&mut stream).await);
+        });
+        let mut got = 0;
+        loop {
+            match next(&mut hub).await {
+                HubEvent::Message { .. } => got += 1,
+                HubEvent::Closed { .. } => break,
+                _ => {}
+            }
+        }
+        assert_eq!(got, SENT);
+        peer.await.unwrap();
+    }
 }

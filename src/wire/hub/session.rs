@@ -236,6 +236,11 @@ impl Session {
         }
     }
 
+    /// Whether bytes of the peer wait until messages before them are taken.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.phase == Phase::Open && self.inbox.is_full() && !self.unparsed.is_empty()
+    }
+
     /// Who the peer says it is, once, when that has to be judged.
     pub fn take_claim(&mut self) -> Option<Claim> {
         self.claim.take()

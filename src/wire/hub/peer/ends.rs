@@ -70,7 +70,7 @@ impl Peer {
     pub(super) async fn leave(&self, wake: &Notify) {
         self.leave_fan();
         let Some(forward) = &self.forward else {
-            return;
+            return self.parse_out(wake).await;
         };
         let deadline = Instant::now() + LINGER;
         loop {
@@ -85,6 +85,21 @@ impl Peer {
             }
         }
         self.part();
+    }
+
+    /// Parses what came before the end and had no room yet, as the hub's owner makes some.
+    async fn parse_out(&self, wake: &Notify) {
+        loop {
+            {
+                let mut state = self.state();
+                let parsed = state.session.parse();
+                self.tell(&mut state);
+                if parsed.is_err() || !state.session.waits_for_room() {
+                    return;
+                }
+            }
+            wake.notified().await;
+        }
     }
 
     /// The connection is gone: its lane is counted, and the other end of its wire learns of it.
