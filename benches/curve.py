@@ -8,7 +8,7 @@
 One end pushes, the other pulls and says how many messages a second came. Each round runs every
 pair of ends once, one after the other, so that a noisy neighbour meets them all; what is printed is
 the median of the rounds, the ratio to libzmq on both ends, and the processor time that each end took
-for a message. `NULL` does the same without CURVE.
+for a message. `NULL` does the same without CURVE. Ours is started as a plan starts roles.
 """
 
 import glob
@@ -17,6 +17,8 @@ import re
 import statistics
 import subprocess
 import sys
+
+import roles
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ZC = os.environ.get("ZC", "./zc")
@@ -38,9 +40,11 @@ def ours():
 def run(pusher, puller, size, count, port):
     """Messages a second, and processor seconds of both ends."""
     program = {"libzmq": ZC, "zmqnet": ours()}
+    started = {"libzmq": None, "zmqnet": roles.environment()}
     rest = [f"tcp://127.0.0.1:{port}", str(size), str(count), *(KEYS if IS_CURVE else ["-", "-"])]
-    pull = subprocess.Popen([program[puller], "pull", "bind", *rest], stdout=subprocess.PIPE, text=True)
-    push = subprocess.Popen([program[pusher], "push", "connect", *rest], stdout=subprocess.PIPE, text=True)
+    said = {"stdout": subprocess.PIPE, "text": True}
+    pull = subprocess.Popen([program[puller], "pull", "bind", *rest], env=started[puller], **said)
+    push = subprocess.Popen([program[pusher], "push", "connect", *rest], env=started[pusher], **said)
     said = [end.communicate(timeout=120)[0] for end in (pull, push)]
     rate, *cpu = [float(re.search(r"rate=(\S+)", said[0])[1])] + [
         float(re.search(r"cpu=(\S+)", text)[1]) for text in said

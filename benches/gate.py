@@ -21,6 +21,8 @@ import time
 
 import zmq
 
+import roles
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ZMQNET = os.environ.get("ZMQNET", os.path.join(ROOT, "target/release/zmqnet"))
 GATE = os.environ.get("GATE", "./gate")
@@ -66,8 +68,7 @@ class Gate:
         told = os.path.join(directory, f"told.{next(ports)}.json")
         with open(told, "w", encoding="utf-8") as file:
             json.dump({"gate": config}, file)
-        silent = {**os.environ, "ZMQNET_LOG": "error"}
-        self.process = subprocess.Popen([ZMQNET, "__role", told], env=silent)
+        self.process = subprocess.Popen([ZMQNET, "__role", told], env=roles.environment(ZMQNET_LOG="error"))
         self.status()
 
     def status(self):

@@ -20,6 +20,8 @@ import sys
 import tempfile
 import time
 
+import roles
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ZMQNET = os.environ.get("ZMQNET", os.path.join(ROOT, "target/release/zmqnet"))
 ZB = os.environ.get("ZB", "./zb")
@@ -67,7 +69,9 @@ class Fleet:
 
     def __init__(self, commands, ready):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.processes = [subprocess.Popen(command, **quiet) for command in commands]
+        # libzmq's own are left as anybody starts them.
+        envs = [roles.environment() if command[0] == ZMQNET else None for command in commands]
+        self.processes = [subprocess.Popen(command, env=env, **quiet) for command, env in zip(commands, envs)]
         for port in ready:
             deadline = time.time() + 20
             while socket.socket().connect_ex(("127.0.0.1", port)):

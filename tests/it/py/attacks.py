@@ -18,6 +18,8 @@ from zmtp import COMMAND, SPOKEN, Raw, command, frame, greeting, header, introdu
 from zmtp import ready, shaken, speak, welcomed
 
 ATTACKS = {}
+# What `hellos` says, which is made once.
+HELLOS = {}
 
 
 def attack(function):
@@ -182,6 +184,30 @@ def tls(port):
     except ssl.SSLWantReadError:
         pass
     return tally([Raw(port, outgoing.read())])
+
+
+@attack
+def hellos(port, count=100, is_good=True):
+    """Under CURVE: HELLOs from many connections, each of which costs the listener arithmetic and us none."""
+    from nacl.public import PrivateKey, PublicKey
+
+    from curve import hello
+
+    if is_good not in HELLOS:
+        said = greeting() + hello(PublicKey(SPOKEN["keys"][0]), PrivateKey.generate())
+        # One whose box does not open costs as much to find out.
+        HELLOS[is_good] = said if is_good else said[:-1] + bytes([said[-1] ^ 1])
+    return tally([Raw(port, HELLOS[is_good]) for _ in range(count)])
+
+
+@attack
+def shaken_many(port, count=1_000):
+    """Connections that finish their handshake and ask for nothing, all there at once."""
+    raws = [shaken(port) for _ in range(count)]
+    time.sleep(0.5)
+    for raw in raws:
+        raw.close()
+    return {"made": count}
 
 
 @attack

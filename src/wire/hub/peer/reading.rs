@@ -9,8 +9,6 @@ use std::pin::pin;
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 
-use crate::model::limits::hub::INBOX_BYTES_MAX;
-
 use crate::wire::hub::CloseReason;
 use crate::wire::hub::stream::Reading;
 
@@ -22,19 +20,7 @@ const READ_BYTES_MAX: usize = 256 * 1024;
 thread_local! {
     /// What every connection of a thread is read into. A session keeps nothing of it, so that a
     /// connection holds the bytes that arrived and nothing that waits for more of them.
-    static READ_INTO: RefCell<BytesMut> = RefCell::new({
-        keep_freed_memory();
-        BytesMut::with_capacity(READ_BYTES_MAX)
-    });
-}
-
-/// Has the C library keep as much freed memory as a full inbox takes, instead of giving it back to
-/// the kernel between one read and the next: page by page it costs an eighth of receiving 64 KiB
-/// under CURVE. Where glibc sees a larger block freed than any before, it keeps up to twice that;
-/// elsewhere this does nothing.
-fn keep_freed_memory() {
-    let block = Vec::<u8>::with_capacity(INBOX_BYTES_MAX);
-    drop(std::hint::black_box(block));
+    static READ_INTO: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(READ_BYTES_MAX));
 }
 
 /// What came of a read.
