@@ -262,6 +262,11 @@ fn what_is_subscribed_to_is_listed_and_who_left_stays_in_the_sum() {
     });
     let passed = &gone["passed"];
     assert!(passed["matched"].as_u64().unwrap() >= 4, "{passed}");
+    let facts = world.ok(&["status", "-o", "json"]).json()["nodes"][0]["facts"].clone();
+    assert_eq!(facts["published"], 2);
+    for count in ["matched", "sent", "queued", "dropped"] {
+        assert_eq!(facts[count], passed[count], "{count}: {facts}");
+    }
     let at = format!("tcp://127.0.0.1:{}", port + 2);
     let other = world.run(&["bus", "ls", "--endpoint", &at]);
     assert_eq!(other.code, 0, "{}", other.stderr);

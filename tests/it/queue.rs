@@ -184,10 +184,20 @@ fn tasks_are_submitted_and_done_by_a_shell_one_liner() {
     assert_eq!(done.json()["body"][0], "FROM STDIN\n");
     let listed = queue_ok(&queue, "ls", &[]);
     assert!(
-        listed.stderr.contains("3 accepted: 3 completed"),
+        listed.stderr.contains("3 accepted: 3 done"),
         "{}",
         listed.stderr
     );
+    let facts = queue.world.ok(&["status", "-o", "json"]).json()["nodes"][0]["facts"].clone();
+    for (count, is) in [
+        ("ready", 0),
+        ("leased", 0),
+        ("done", 3),
+        ("dead", 0),
+        ("workers", 1),
+    ] {
+        assert_eq!(facts[count], is, "{count}: {facts}");
+    }
     queue.world.ok(&["down"]);
 }
 
@@ -345,7 +355,7 @@ fn a_worker_that_is_stopped_loses_its_task_when_its_lease_is_over() {
         .status();
     assert!(stop.unwrap().success());
     let _second = Running::start(&mut world.zmqnet(&work));
-    let facts = queue.wait("the other has done it", |facts| facts["completed"] == 1);
+    let facts = queue.wait("the other has done it", |facts| facts["done"] == 1);
     assert_eq!(
         (&facts["expired"], &facts["attempts"]),
         (&1.into(), &2.into())
@@ -378,12 +388,12 @@ fn fire(workers: u32, tasks: u32, seconds: u32) {
         facts["queued"] == 0 && facts["leased"] == 0
     });
     let count = |key: &str| facts[key].as_u64().unwrap();
-    assert_eq!(count("accepted"), count("completed") + count("dead"));
+    assert_eq!(count("accepted"), count("done") + count("dead"));
     assert_eq!(count("dead"), 0);
     // Another attempt only where a worker was lost or lost its lease.
     assert_eq!(
         count("attempts"),
-        count("completed") + count("lost") + count("expired")
+        count("done") + count("lost") + count("expired")
     );
     assert!(count("lost") > 0, "{facts}");
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();

@@ -68,13 +68,13 @@ fn print<const N: usize>(header: [&str; N], keys: [&str; N], rows: &Value) {
 
 fn services(listed: &Value) {
     let header = ["SERVICE", "TASKS", "READY", "IDLE", "WORKERS"];
-    let keys = ["name", "tasks", "ready", "idle", "workers"];
+    let keys = ["name", "tasks", "ready", "idle", "providers"];
     print(header, keys, &listed["services"]);
     let count = |key: &str| cell(&listed["counters"][key]);
     ui::talk(format_args!(
-        "{} accepted: {} completed, {} dead, {} queued, {} leased",
+        "{} accepted: {} done, {} dead, {} queued, {} leased",
         count("accepted"),
-        count("completed"),
+        count("done"),
         count("dead"),
         count("queued"),
         count("leased"),

@@ -92,6 +92,7 @@ pub struct Counters {
     /// Tasks taken.
     pub accepted: u64,
     /// Tasks answered by a worker.
+    #[serde(rename = "done")]
     pub completed: u64,
     /// Tasks given up, those that were purged or forgotten since among them.
     pub dead: u64,
@@ -288,6 +289,12 @@ impl machine::Machine for Machine {
         let mut facts = serde_json::to_value(&self.counters).expect("counters have text keys");
         facts["bytes"] = self.tasks.bytes().into();
         facts["waiting"] = self.held.len().into();
+        let services = self.services.iter().map(|(_, service)| service);
+        let (ready, workers) = services.fold((0, 0), |(ready, workers), service| {
+            (ready + service.ready(), workers + service.providers())
+        });
+        facts["ready"] = ready.into();
+        facts["workers"] = workers.into();
         facts["services"] = self.service_facts().into();
         facts
     }

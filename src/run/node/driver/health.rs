@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
@@ -11,6 +11,7 @@ use crate::roles;
 use crate::roles::machine::{self, Machine};
 use crate::run::node::conns;
 use crate::wire::hub::ConnId;
+use crate::wire::hub::FanFacts;
 
 use super::dials::Dialled;
 use super::{Driver, common, fanning};
@@ -87,7 +88,10 @@ impl<M: Machine> Driver<M> {
             "peers": self.dialled.iter().map(Dialled::facts).collect::<Vec<_>>(),
         });
         if let Some(fan) = &self.fan {
-            facts["fan"] = json!(fan.facts());
+            let fan = fan.facts();
+            let counted = facts["facts"].as_object_mut().into_iter();
+            counted.for_each(|counted| counted.extend(totals(&fan)));
+            facts["fan"] = json!(fan);
         }
         if let Some(store) = &self.store {
             facts["store"] = json!(store.facts());
@@ -96,4 +100,20 @@ impl<M: Machine> Driver<M> {
         known.extend(conns::facts(&self.hub, &self.limits));
         facts
     }
+}
+
+/// What passed in all, past subscribers included, as `status` tells it among the role's own counts.
+fn totals(fan: &FanFacts) -> Map<String, Value> {
+    let passed = &fan.passed;
+    let totals = [
+        ("published", json!(fan.published)),
+        ("matched", json!(passed.matched)),
+        ("sent", json!(passed.sent)),
+        ("queued", json!(passed.queued)),
+        ("dropped", json!(passed.dropped)),
+    ];
+    totals
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .collect()
 }
