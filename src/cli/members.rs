@@ -197,14 +197,20 @@ fn door(
             Some((plan.topology.as_str().to_owned(), door))
         })
         .collect();
-    match found.len() {
-        0 if global.topology.is_some() => Err(unknown(name, plans.iter().flat_map(names))),
-        0 => match manifest_file::find(None, global, env) {
+    let others = || plans.iter().find_map(|plan| plan.instance(name));
+    match (found.len(), others()) {
+        (0, Some(other)) => {
+            let kind = other.kind.as_str();
+            let words = format!("`{name}` is a {kind}: it has no port for this");
+            Err(Failure::new(Exit::Usage, words))
+        }
+        (0, None) if global.topology.is_some() => Err(unknown(name, plans.iter().flat_map(names))),
+        (0, None) => match manifest_file::find(None, global, env) {
             // Where something runs, the name is what is wrong, not that there is no manifest.
             Err(_) if !plans.is_empty() => Err(unknown(name, plans.iter().flat_map(names))),
             found => written(env, &found?, (name, pick)),
         },
-        1 => Ok(found.remove(0).1),
+        (1, _) => Ok(found.remove(0).1),
         _ => {
             let names: Vec<String> = found.into_iter().map(|(topology, _)| topology).collect();
             let message = format!("`{name}` runs in several networks: {}", names.join(", "));

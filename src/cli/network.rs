@@ -2,6 +2,7 @@
 //!
 //! Finding one starts nothing; [`Running::reach`] makes sure that its keeper and supervisor live.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -204,4 +205,13 @@ pub(super) fn reach_both(layout: &Layout) -> Result<(Blocking, Control), Failure
             }
         }
     }
+}
+
+/// That a link of this name has no wire, and which have.
+pub(super) fn no_wires(link: &str, links: &[impl Borrow<str>]) -> Failure {
+    let failure = Failure::new(Exit::Usage, format!("no link `{link}` has a wire here"));
+    if links.is_empty() {
+        return failure.help("no node dials another in this network: its manifest has no `links`");
+    }
+    failure.help(format!("links with wires: {}", links.join(", ")))
 }

@@ -114,11 +114,7 @@ impl Args {
         if wires.is_empty() {
             let mut links: Vec<&str> = plan.wires.iter().map(|wire| wire.link.as_str()).collect();
             links.dedup();
-            let failure = Failure::new(
-                Exit::Usage,
-                format!("no link `{}` has a wire here", self.link),
-            );
-            return Err(failure.help(format!("links with wires: {}", links.join(", "))));
+            return Err(network::no_wires(&self.link, &links));
         }
         self.ends(&wires)?;
         let mut sources: Vec<InstanceName> = wires

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Global;
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{Exit, Outcome};
 use super::network::{self, control_failure};
 use super::status::{ago, wires_table};
 use super::ui::{self, Format, FormatArgs};
@@ -35,11 +35,7 @@ impl Args {
         links.dedup();
         status.wires.retain(|wire| wire.link == self.link);
         if status.wires.is_empty() {
-            let failure = Failure::new(
-                Exit::Usage,
-                format!("no link `{}` has a wire here", self.link),
-            );
-            return Err(failure.help(format!("links with wires: {}", links.join(", "))));
+            return Err(network::no_wires(&self.link, &links));
         }
         match self.format.format {
             Format::Table => {

@@ -225,6 +225,24 @@ fn one_queue_needs_no_name_and_of_several_one_is_named() {
 }
 
 #[test]
+fn a_worker_refuses_a_program_that_is_not_there_and_bounds_what_one_says() {
+    let queue = Queue::start(", attempts: 1");
+    let ran = queue_command(&queue, "work", &["up", "--", "./no-such-program"]);
+    assert_eq!(ran.code, 66, "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is no program"), "{}", ran.stderr);
+    let endless = ["queue", "work", "up", "--", "sh", "-c", "exec yes"];
+    let _worker = Running::start(&mut queue.world.zmqnet(&endless));
+    let ran = queue_command(&queue, "submit", &["up", "x", "--wait", "--timeout", "30s"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("more than"), "{}", ran.stderr);
+    // Another kind is not a queue, though it has the name.
+    let ran = queue.world.run(&["bus", "ls", "-n", "jobs"]);
+    assert_eq!(ran.code, 64);
+    assert!(ran.stderr.contains("`jobs` is a queue"), "{}", ran.stderr);
+    queue.world.ok(&["down"]);
+}
+
+#[test]
 fn what_cannot_be_done_is_a_dead_letter_with_the_workers_words() {
     let queue = Queue::start(", attempts: 1");
     let worker = upper(&queue);

@@ -4,11 +4,13 @@
 //! A task is held by a short lease that is extended while the command runs, so that one that is
 //! stopped or cut off loses it soon. When this ends, its task goes to another.
 
-use std::process::{Output, Stdio};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval, sleep};
@@ -19,7 +21,9 @@ use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
 use crate::cli::ui;
 use crate::client::queue::{QueueError, Taken, TaskFailure};
+use crate::model::limits::WireLimits;
 use crate::protocol::zn1;
+use crate::run::facts;
 
 /// How long a task is held unless that is extended, and how often it is.
 const LEASE: Duration = Duration::from_secs(3);
@@ -47,10 +51,30 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
+/// Whether the system would find it: a name in `PATH`, anything else from here.
+fn is_program(name: &str) -> bool {
+    let written = Path::new(name);
+    let path = match name.contains('/') {
+        true => std::path::absolute(written),
+        false => Ok(written.to_owned()),
+    };
+    path.is_ok_and(|path| facts::find_program(&path).is_some())
+}
+
+/// What a command said until it ended.
+struct Output {
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    /// The end of it.
+    trace: Vec<u8>,
+}
+
 /// What became of a task here.
 enum Ended {
     /// The command ended.
     Ran(Output),
+    /// It said more than an answer may have, and was ended.
+    TooMuch,
     /// It could not be started.
     Unable(std::io::Error),
     /// The lease is over: another may have it.
@@ -59,8 +83,14 @@ enum Ended {
 
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
-        let queue = self.queue.find(global)?;
         let (command, service) = (self.command, self.service);
+        if !is_program(&command[0]) {
+            let words = format!("there is no program `{}`", command[0]);
+            return Err(
+                Failure::new(Exit::File, words).help("a name without `/` is looked for in `PATH`")
+            );
+        }
+        let queue = self.queue.find(global)?;
         block_on(async move {
             let working = work(queue, &service, &command, self.count);
             let failed = |error| Failure::new(Exit::Failed, format!("cannot start: {error}"));
@@ -127,6 +157,7 @@ async fn attend(queue: &mut Queue, service: &str, command: &[String], taken: &Ta
             // Cancel safe: it is only polled again, or dropped with its command.
             ended = &mut running => return match ended {
                 Ok(output) => Ended::Ran(output),
+                Err(error) if error.kind() == ErrorKind::FileTooLarge => Ended::TooMuch,
                 Err(error) => Ended::Unable(error),
             },
             // Cancel safe: a tick that is not taken comes again.
@@ -152,6 +183,8 @@ async fn run(service: &str, command: &[String], taken: &Taken) -> std::io::Resul
         .kill_on_drop(true)
         .spawn()?;
     let mut stdin = child.stdin.take().expect("it was asked for");
+    let stdout = child.stdout.take().expect("it was asked for");
+    let stderr = child.stderr.take().expect("it was asked for");
     let body = taken.body.clone();
     let writing = async move {
         for frame in body {
@@ -160,9 +193,35 @@ async fn run(service: &str, command: &[String], taken: &Taken) -> std::io::Resul
                 break;
             }
         }
+        Ok(())
     };
-    let (output, ()) = tokio::join!(child.wait_with_output(), writing);
-    output
+    let (stdout, trace, ()) = tokio::try_join!(answer(stdout), end_of(stderr), writing)?;
+    let status = child.wait().await?;
+    Ok(Output {
+        status,
+        stdout,
+        trace,
+    })
+}
+
+/// All that is said. More than an answer may have is an error at once: what says it is ended.
+async fn answer(said: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
+    let max = WireLimits::default().message_bytes_max;
+    let mut answer = Vec::new();
+    said.take(max as u64 + 1).read_to_end(&mut answer).await?;
+    match answer.len() > max {
+        true => Err(ErrorKind::FileTooLarge.into()),
+        false => Ok(answer),
+    }
+}
+
+/// The end of what is said, however much that is.
+async fn end_of(mut said: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
+    let mut end = Vec::new();
+    while said.read_buf(&mut end).await? > 0 {
+        end.drain(..end.len().saturating_sub(TRACE_BYTES));
+    }
+    Ok(end)
 }
 
 /// Tells the queue what became of a task.
@@ -170,7 +229,7 @@ async fn settle(queue: &mut Queue, taken: &Taken, ended: Ended, command: &[Strin
     let name = &command[0];
     let failure = match ended {
         Ended::Ran(output) => {
-            let trace = tail(&output.stderr);
+            let trace = String::from_utf8_lossy(&output.trace).into_owned();
             if !trace.is_empty() {
                 ui::talk(trace.trim_end());
             }
@@ -190,6 +249,11 @@ async fn settle(queue: &mut Queue, taken: &Taken, ended: Ended, command: &[Strin
             message: format!("`{name}` cannot be started: {error}"),
             trace: String::new(),
         },
+        Ended::TooMuch => TaskFailure {
+            kind: "size".to_owned(),
+            message: format!("`{name}` said more than an answer may have"),
+            trace: String::new(),
+        },
         Ended::Lost => {
             return ui::talk(format_args!(
                 "task {}: its lease is over, given up",
@@ -206,10 +270,4 @@ fn say(taken: &Taken, told: Result<(), QueueError>) {
     if let Err(error) = told {
         ui::talk(format_args!("task {}: {error}", taken.task));
     }
-}
-
-/// The end of what a command said.
-fn tail(said: &[u8]) -> String {
-    let start = said.len().saturating_sub(TRACE_BYTES);
-    String::from_utf8_lossy(&said[start..]).into_owned()
 }
