@@ -24,6 +24,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// What was dropped when it came; what makes room later for newer ones is not among it.
+    pub fn refused(&self) -> u64 {
+        self.newest + self.disconnected + self.left
+    }
+
     /// All that was dropped.
     pub fn dropped(&self) -> u64 {
         self.newest + self.oldest + self.conflated + self.disconnected + self.left

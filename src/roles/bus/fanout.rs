@@ -265,9 +265,9 @@ impl Fanout {
                 continue;
             }
             matched += 1;
-            let dropped = subscriber.account.dropped();
+            let refused = subscriber.account.refused();
             subscriber.give(conn, &self.config, frames.clone(), actions);
-            queued += u64::from(subscriber.account.dropped() == dropped);
+            queued += u64::from(subscriber.account.refused() == refused);
         }
         (matched, queued)
     }
@@ -329,6 +329,10 @@ impl Subscriber {
         (conn, frames): (Conn, Vec<Bytes>),
         actions: &mut Vec<Action>,
     ) {
+        if self.is_over {
+            self.account.disconnected += 1;
+            return;
+        }
         let bytes = wire_bytes(&frames);
         match config.overflow {
             Overflow::Conflate => {

@@ -155,6 +155,14 @@ impl Machine {
         Some(self.fanout.as_ref()?.total())
     }
 
+    /// A connection is another bus, where this one fans out itself.
+    #[cfg(test)]
+    pub(crate) fn is_bus(&mut self, conn: Conn) {
+        if let Some(fanout) = &mut self.fanout {
+            fanout.is_bus(conn);
+        }
+    }
+
     fn asked(&mut self, caller: Caller, body: Vec<Bytes>, actions: &mut Vec<Action>) {
         match machine::read(&self.config.common.name, caller, body, actions) {
             Read::Answered => {}

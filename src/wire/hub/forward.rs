@@ -80,6 +80,11 @@ pub struct Dropped {
 }
 
 impl Passed {
+    /// What was dropped when it came; what makes room later for newer ones is not among it.
+    pub fn refused(&self) -> u64 {
+        self.dropped.newest + self.dropped.disconnected + self.dropped.left
+    }
+
     /// All that was dropped.
     pub fn dropped_all(&self) -> u64 {
         let Dropped {

@@ -19,7 +19,7 @@ use crate::wire::hub::tap::Ring;
 /// More than all that is ever sent.
 const OPEN: usize = usize::MAX / 4;
 
-struct End(Mutex<Pipe>);
+pub(super) struct End(pub(super) Mutex<Pipe>);
 
 impl Taker for End {
     fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
@@ -214,7 +214,7 @@ fn closed(conn: Conn) -> Event {
     Event::Closed { port, conn }
 }
 
-fn account(passed: &Passed) -> Account {
+pub(super) fn account(passed: &Passed) -> Account {
     Account {
         matched: passed.matched,
         sent: passed.sent,

@@ -126,14 +126,14 @@ impl Lane {
         })
     }
 
-    /// Takes the messages of spans, in their order. Says how many of them were dropped.
+    /// Takes the messages of spans, in their order. Says how many of them were dropped as they came.
     pub(in crate::wire::hub) fn offer(
         &mut self,
         session: &mut Session,
         source: &mut Source<'_>,
         (spans, write): (&[Span], Kernel<'_>),
     ) -> u64 {
-        let dropped = self.passed.dropped_all();
+        let refused = self.passed.refused();
         let messages: u64 = spans.iter().map(|span| span.messages).sum();
         self.passed.matched += messages;
         if self.is_closed || self.is_over {
@@ -160,7 +160,7 @@ impl Lane {
         } else {
             self.keep(session, source, (spans, write));
         }
-        self.passed.dropped_all() - dropped
+        self.passed.refused() - refused
     }
 
     /// Writes spans from where they are. Gives those that are left.

@@ -49,7 +49,7 @@ pub(in crate::wire::hub::fan) struct Pipe {
     pub(in crate::wire::hub::fan) lane: Lane,
     session: Session,
     pub(in crate::wire::hub::fan) room: usize,
-    taken: Vec<u8>,
+    pub(in crate::wire::hub::fan) taken: Vec<u8>,
 }
 
 impl Pipe {

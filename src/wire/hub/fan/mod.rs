@@ -23,6 +23,8 @@ mod facts;
 pub(super) mod lane;
 mod retain;
 mod sequence;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -76,7 +78,7 @@ pub struct Published {
 
 /// Where a subscriber's messages go: its connection, or what stands for one in a test.
 pub(super) trait Taker: Send + Sync {
-    /// Takes messages. Says how many of them were dropped.
+    /// Takes messages. Says how many of them were dropped as they came.
     fn take_spans(&self, source: &mut Source<'_>, spans: &[Span]) -> u64;
 
     /// What passed to it, until it was counted elsewhere.
