@@ -1,5 +1,6 @@
 //! `bus`: publish at a bus, subscribe to it, look at it.
 
+mod handler;
 mod ls;
 mod publish;
 mod subscribe;

@@ -16,6 +16,7 @@ use crate::client::bus::{BusError, Subscriber};
 use crate::model::quantity;
 use crate::run::looking;
 
+use super::handler::Handler;
 use super::{WAIT, failure, find};
 
 /// Far enough away for whoever waits for ever.
@@ -36,14 +37,19 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "DURATION")]
     timeout: Option<quantity::Duration>,
     /// Print the topic before each message
-    #[arg(long)]
+    #[arg(long, conflicts_with = "command")]
     topics: bool,
     /// How to print: the bytes of each message, or a line of JSON
     #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
+    #[arg(conflicts_with = "command")]
     format: Lines,
     /// The topics, each a prefix; none is all.
     #[arg(value_name = "TOPIC")]
     wanted: Vec<String>,
+    /// A command that is run for each message, one after the other: the message is its standard input,
+    /// its topic is `$ZMQNET_TOPIC`. One that fails is told and counted, and the next message comes.
+    #[arg(value_name = "COMMAND", last = true)]
+    command: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,7 +69,8 @@ impl Args {
         if topics.is_empty() {
             topics.push(Bytes::new());
         }
-        block_on(async {
+        let mut handler = Handler::find(std::mem::take(&mut self.command))?;
+        let ended = block_on(async {
             let mut subscriber = Subscriber::new(&target.endpoint, &target.keys, topics);
             let ready = subscriber.ready(wait.unwrap_or(WAIT)).await;
             match ready {
@@ -74,7 +81,14 @@ impl Args {
             while self.count.is_none_or(|count| seen < count) {
                 let left = deadline.saturating_duration_since(Instant::now());
                 match subscriber.next(left).await {
-                    Ok(frames) => seen += u64::from(self.show(&frames)),
+                    Ok(frames) if !self.is_wanted(&frames) => {}
+                    Ok(frames) => {
+                        seen += 1;
+                        match &mut handler {
+                            Some(handler) => handler.run(&frames).await,
+                            None => self.show(&frames),
+                        }
+                    }
                     Err(BusError::TimedOut) => break,
                     Err(error) => return Err(failure(&target, &error)),
                 }
@@ -86,15 +100,18 @@ impl Args {
                 }
                 _ => Ok(Exit::Done),
             }
-        })?
+        })?;
+        let failed = handler.map_or(Ok(()), Handler::end);
+        ended.and_then(|exit| failed.map(|()| exit))
     }
 
-    /// Prints a message, if it is wanted.
-    fn show(&self, frames: &[Bytes]) -> bool {
+    fn is_wanted(&self, frames: &[Bytes]) -> bool {
         let topic = frames.first().cloned().unwrap_or_default();
-        if self.exact && !self.wanted.iter().any(|wanted| *wanted == topic) {
-            return false;
-        }
+        !self.exact || self.wanted.iter().any(|wanted| *wanted == topic)
+    }
+
+    /// Prints a message.
+    fn show(&self, frames: &[Bytes]) {
         match self.format {
             Lines::Text => {
                 // A message of one frame is all topic.
@@ -110,11 +127,10 @@ impl Args {
             }
             Lines::Json => {
                 let shown: Vec<_> = frames.iter().map(looking::frame).collect();
-                let topic = String::from_utf8_lossy(&topic);
+                let topic = String::from_utf8_lossy(frames.first().map_or(&[], |topic| &topic[..]));
                 let frames = &shown[1.min(shown.len())..];
                 ui::data(json!({"topic": topic, "frames": frames}));
             }
         }
-        true
     }
 }
