@@ -44,6 +44,9 @@ pub(super) struct Args {
     args: Vec<String>,
 }
 
+/// What the answer of a queue may take beside the time that the call itself has.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
+
 /// What came of a call that was not answered.
 enum CallError {
     Queue(QueueError),
@@ -66,6 +69,8 @@ impl Args {
             let mut last = Err(CallError::Dial(DialError::Silent));
             let mut task = Submission::new(call.service.as_str(), vec![call.frame()]);
             task.waits = true;
+            task.deadline = Some(timeout);
+            task.trace_id = Some(call.trace.clone());
             for _ in 0..self.retries {
                 last = match direct {
                     true => directly(&target, &call, timeout).await,
@@ -82,7 +87,7 @@ impl Args {
         })?;
         match asked {
             Ok(answer) => report(self.format.format, answer),
-            Err(CallError::Queue(QueueError::Refused(zn1::FAILED, words, told))) => {
+            Err(CallError::Queue(QueueError::Refused(zn1::FAILED | zn1::TIMEOUT, words, told))) => {
                 let word = |key: &str| told[key].as_str().unwrap_or_default().to_owned();
                 let failure = TaskFailure {
                     kind: word("kind"),
@@ -116,7 +121,8 @@ async fn by_queue(
     timeout: Duration,
 ) -> Result<Answer, CallError> {
     let mut queue = QueueClient::new(target.endpoint.clone(), target.keys.clone());
-    match queue.submit(task, timeout).await {
+    // The queue answers at the deadline; a little more is for the way.
+    match queue.submit(task, timeout + ON_THE_WAY).await {
         Ok(Submitted::Done { body, .. }) => Ok(Answer::read(body)),
         Ok(Submitted::Accepted { .. }) => Ok(Answer::Other(Vec::new())),
         Err(error) => Err(CallError::Queue(error)),

@@ -68,6 +68,10 @@ pub struct Submission {
     pub priority: i16,
     /// It waits for so long before it is begun.
     pub delay: Duration,
+    /// After so long nobody waits for it, and it is begun no more; it counts from when it is asked for.
+    pub deadline: Option<Duration>,
+    /// By which it is found again in logs, 1 to 64 bytes.
+    pub trace_id: Option<String>,
     /// Its id: the same id is the same task.
     pub id: String,
     /// Whether what comes of it is waited for.
@@ -82,6 +86,8 @@ impl Submission {
             body,
             priority: 0,
             delay: Duration::ZERO,
+            deadline: None,
+            trace_id: None,
             id: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             waits: false,
         }
@@ -161,12 +167,24 @@ impl QueueClient {
         body: Vec<Bytes>,
         wait: Duration,
     ) -> Result<Reply, QueueError> {
-        let deadline = Instant::now() + wait;
         let mut request = Request::new(verb, format!("{:016x}", fastrand::u64(..)), params);
         request.body = body;
+        self.patiently(request, |_, _| {}, wait).await
+    }
+
+    /// The same, with a last word before each time it is asked: how long that is after the beginning.
+    async fn patiently(
+        &mut self,
+        mut request: Request,
+        last_word: impl Fn(&mut Value, Duration),
+        wait: Duration,
+    ) -> Result<Reply, QueueError> {
+        let begun = Instant::now();
+        let deadline = begun + wait;
         loop {
             let asked = async {
                 self.dialler.connect_patiently(deadline).await?;
+                last_word(&mut request.params, begun.elapsed());
                 self.dialler.request(request.encode(), deadline).await
             };
             let frames = match asked.await {
@@ -202,14 +220,25 @@ impl QueueClient {
         task: &Submission,
         wait: Duration,
     ) -> Result<Submitted, QueueError> {
-        let params = json!({
+        let mut params = json!({
             "service": task.service,
             "priority": task.priority,
             "delay_ms": millis(task.delay),
             "id": task.id,
             "wait": task.waits,
         });
-        let reply = self.ask("submit", params, task.body.clone(), wait).await?;
+        if let Some(trace_id) = &task.trace_id {
+            params["trace_id"] = trace_id.as_str().into();
+        }
+        let mut request = Request::new("submit", format!("{:016x}", fastrand::u64(..)), params);
+        request.body = task.body.clone();
+        let last_word = |params: &mut Value, passed: Duration| {
+            if let Some(deadline) = task.deadline {
+                let left = millis(deadline.saturating_sub(passed)).max(1);
+                params["deadline_ms"] = left.into();
+            }
+        };
+        let reply = self.patiently(request, last_word, wait).await?;
         let id = reply.result["task"].as_str().unwrap_or_default().to_owned();
         Ok(match task.waits {
             true => Submitted::Done {

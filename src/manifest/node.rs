@@ -114,6 +114,9 @@ pub struct RoleKeys {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 16))]
     pub ahead: Option<u32>,
+    /// queue: what plain and Majordomo clients hear of a task that is given up. Default: `wait`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_dead: Option<OnDeadDecl>,
     /// bus: bytes held for each subscriber. Default: `64MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer: Option<Size>,
@@ -159,6 +162,17 @@ pub struct RoleKeys {
     /// feedback: the value it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Value>,
+}
+
+/// What a client hears of a task that is given up, where its dialect has no words for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum OnDeadDecl {
+    /// Nothing: its socket waits, and its own timeout decides.
+    Wait,
+    /// An answer of one JSON frame, `{"error": {"kind", "message", "trace"}}`.
+    Error,
 }
 
 /// How many instances, and how they are named.

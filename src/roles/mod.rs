@@ -140,6 +140,7 @@ impl Config {
                 ("`lease`", was.lease_ms != now.lease_ms),
                 ("`attempts`", was.attempts != now.attempts),
                 ("`ahead`", was.ahead != now.ahead),
+                ("`on_dead`", was.tells_dead != now.tells_dead),
                 ("`max`", was.bytes_max != now.bytes_max),
             ],
             // These have only members, or nothing, that may change.
@@ -273,7 +274,7 @@ pub const ROLES: [Role; 15] = [
         name: "queue",
         summary: "a task queue: each task has one live lease, a dead worker's task is redelivered",
         ports: &["front", "back"],
-        keys: &["lease", "attempts", "ahead", "max"],
+        keys: &["lease", "attempts", "ahead", "on_dead", "max"],
         has_store: true,
         stands: &[(Pattern::Request, TO)],
         is_built: true,

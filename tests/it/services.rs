@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::queue::Queue;
-use crate::support::{Ran, Running, ports, python, wait_for};
+use crate::support::{Ran, Running, ports, py, python, wait_for};
 
 /// A provider in Majordomo's dialect or as a REP that listens: some functions by name.
 const PROVIDER: &str = "\
@@ -143,4 +143,76 @@ fn one_provider_is_asked_directly_and_a_slow_one_not_for_ever() {
         late.stderr
     );
     queue.world.ok(&["down"]);
+}
+
+#[test]
+fn a_call_that_nobody_began_in_time_is_answered_by_the_queue_and_never_done() {
+    let queue = Queue::start("");
+    let one = provider(&queue, &queue.front, "slow", "s");
+    assert_eq!(services(&queue, &["slow", "--timeout", "20s"]).code, 0);
+    // It has the first, for longer than anybody waits; the second waits behind it.
+    assert_eq!(call(&queue, &["slow", "--timeout", "200ms"]).code, 1);
+    let late = call(&queue, &["slow", "--timeout", "300ms"]);
+    let said = "deadline: nobody began it before its deadline";
+    assert_eq!(late.code, 1);
+    assert!(late.stderr.contains(said), "{}", late.stderr);
+    let late = call(&queue, &["slow", "--timeout", "300ms", "-o", "json"]);
+    assert_eq!(late.json()["error"]["kind"], "deadline");
+    let facts = queue.facts();
+    assert_eq!(
+        (&facts["overdue"], &facts["queued"]),
+        (&2.into(), &0.into())
+    );
+    // The one that was begun goes to another when its worker is lost, but not after its deadline.
+    drop(one);
+    let facts = queue.wait("the last", |facts| facts["leased"] == 0);
+    assert_eq!(
+        (&facts["overdue"], &facts["attempts"]),
+        (&3.into(), &1.into())
+    );
+    let submit = ["queue", "submit", "-n", "jobs", "slow", "--wait"];
+    let late = queue
+        .world
+        .run(&[&submit[..], &["--deadline", "300ms"]].concat());
+    assert_eq!(late.code, 1);
+    assert!(late.stderr.contains("(504)"), "{}", late.stderr);
+    queue.world.ok(&["down"]);
+}
+
+/// A REQ client with one request and as many seconds to wait.
+const ASKS: &str = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.REQ)
+socket.rcvtimeo, socket.linger = int(sys.argv[2]), 0
+socket.connect(sys.argv[1])
+socket.send(b'poison')
+try:
+    print(socket.recv().decode())
+except zmq.Again:
+    print('nothing')
+";
+
+#[test]
+fn a_plain_client_of_a_dead_task_waits_or_is_answered_as_the_queue_is_told() {
+    const DIES: &str = "\
+import os, sys, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(sys.argv[1])
+socket.recv()
+os._exit(1)
+";
+    let told =
+        "{\"error\":{\"kind\":\"lost\",\"message\":\"its worker was lost\",\"trace\":\"\"}}\n";
+    for (keys, wait_ms, heard) in [
+        (", attempts: 1", "1500", "nothing\n"),
+        (", attempts: 1, on_dead: error", "20000", told),
+    ] {
+        let queue = Queue::start(keys);
+        let mut command = queue.world.command(python());
+        let _worker = Running::start(command.args(["-c", DIES, &queue.back]));
+        let asked = py(&queue.world, ASKS, &[&queue.front, wait_ms]);
+        assert_eq!(asked.stdout, heard, "{}", asked.stderr);
+        queue.wait("the dead letter", |facts| facts["dead"] == 1);
+        queue.world.ok(&["down"]);
+    }
 }

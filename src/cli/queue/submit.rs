@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// How long it waits before it is begun
     #[arg(long, value_name = "DURATION")]
     delay: Option<quantity::Duration>,
+    /// After so long it is begun no more, and who waits hears of it
+    #[arg(long, value_name = "DURATION")]
+    deadline: Option<quantity::Duration>,
     /// Its id: the same id is the same task, which is done once
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -80,6 +83,7 @@ impl Args {
         task.delay = self
             .delay
             .map_or(Duration::ZERO, quantity::Duration::as_std);
+        task.deadline = self.deadline.map(quantity::Duration::as_std);
         task.waits = self.wait;
         if let Some(id) = self.id {
             task.id = id;

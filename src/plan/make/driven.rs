@@ -1,6 +1,7 @@
 //! What the roles with the common driver are told: what all of them are, and what each is besides.
 
 use super::{Maker, Port};
+use crate::manifest::node::OnDeadDecl;
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
@@ -151,6 +152,7 @@ impl Maker<'_> {
             lease_ms: keys.lease.map_or(LEASE_MS, |lease| lease.as_millis()),
             attempts: keys.attempts.unwrap_or(ATTEMPTS),
             ahead: keys.ahead.unwrap_or(AHEAD_MAX),
+            tells_dead: keys.on_dead == Some(OnDeadDecl::Error),
             bytes_max: bytes_max.unwrap_or(BYTES_MAX),
         }
     }

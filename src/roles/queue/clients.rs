@@ -142,6 +142,8 @@ fn plain(service: usize, body: Vec<Bytes>, waiter: Waiter) -> Offer {
         priority: 0,
         delay: Duration::ZERO,
         id: None,
+        trace_id: None,
+        deadline: None,
         waiter: Some(waiter),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::model::limits::queue::{DEAD_MAX, TASKS_MAX};
+use crate::model::limits::queue::TASKS_MAX;
 use crate::protocol::mdp;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles::machine::{Action, Caller, Conn};
@@ -21,8 +21,6 @@ use super::{Machine, compact};
 /// The first rest before a task is tried again that failed, and the longest.
 const REST_MIN: Duration = Duration::from_millis(100);
 const REST_MAX: Duration = Duration::from_secs(10);
-/// The part of all bytes that dead letters may take.
-const DEAD_SHARE: usize = 4;
 
 /// What somebody wants to be done.
 #[derive(Debug)]
@@ -32,6 +30,10 @@ pub(super) struct Offer {
     pub(super) priority: i16,
     pub(super) delay: Duration,
     pub(super) id: Option<Bytes>,
+    /// What it is called in the logs of those who call each other.
+    pub(super) trace_id: Option<Bytes>,
+    /// After so long nobody waits for it, and it is begun no more.
+    pub(super) deadline: Option<Duration>,
     pub(super) waiter: Option<Waiter>,
 }
 
@@ -66,6 +68,8 @@ impl Machine {
             body: offer.body,
             priority: offer.priority,
             id: id.clone(),
+            trace_id: offer.trace_id,
+            deadline: None,
             given: 0,
             attempt: 0,
             attempts_max: self.config.attempts,
@@ -77,6 +81,9 @@ impl Machine {
         self.services.of(offer.service).tasks += 1;
         if let Some(id) = id {
             self.ids.here(id, key);
+        }
+        if let Some(deadline) = offer.deadline {
+            self.until(key, deadline);
         }
         if offer.delay.is_zero() {
             self.begin(key, actions);
@@ -106,10 +113,10 @@ impl Machine {
             return;
         }
         loop {
-            let list = self.services.of(service);
-            let Some(key) = list.first() else {
+            let Some(key) = self.first(service) else {
                 return;
             };
+            let list = self.services.of(service);
             if let Some(hand) = list.idle.pop_front() {
                 list.pop();
                 self.lease(key, hand, actions);
@@ -117,6 +124,19 @@ impl Machine {
                 return;
             }
         }
+    }
+
+    /// The next task of a service; what has gone out of turn meanwhile is passed over.
+    fn first(&mut self, service: usize) -> Option<Key> {
+        let list = self.services.of(service);
+        while let Some(key) = list.first() {
+            if self.tasks.get(key).is_some() {
+                return Some(key);
+            }
+            list.pop();
+            list.stale -= 1;
+        }
+        None
     }
 
     /// Gives a task to a worker that waits for one.
@@ -135,14 +155,21 @@ impl Machine {
                 peer.expect("who takes is connected").takes -= 1;
                 self.timers.clear(take.timer);
                 let task = self.tasks.get(key).expect("found above");
-                let lease_ms = take.lease.as_millis();
-                let result = json!({
+                let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+                let mut result = json!({
                     "task": self.name_of(key, task),
                     "service": String::from_utf8_lossy(self.services.name(task.service)),
                     "attempt": task.attempt,
                     "token": token.text(),
-                    "lease_ms": u64::try_from(lease_ms).unwrap_or(u64::MAX),
+                    "lease_ms": millis(take.lease),
                 });
+                if let Some(deadline) = &task.deadline {
+                    let left = deadline.at.saturating_sub(self.now);
+                    result["deadline_ms"] = millis(left).into();
+                }
+                if let Some(trace_id) = &task.trace_id {
+                    result["trace_id"] = String::from_utf8_lossy(trace_id).into();
+                }
                 let mut reply = Reply::new(zn1::OK, take.id, result);
                 reply.body = task.body.clone();
                 actions.push(take.caller.reply(&reply));
@@ -219,6 +246,7 @@ impl Machine {
         self.end_attempt(key);
         self.counters.completed += 1;
         let mut task = self.tasks.remove(key).expect("its attempt ended just now");
+        self.clear_deadline(&task);
         self.services.of(task.service).tasks -= 1;
         let waiters = std::mem::take(&mut task.waiters);
         let last = waiters.len().saturating_sub(1);
@@ -245,7 +273,7 @@ impl Machine {
     }
 
     /// Whether a waiter is still there; it is counted where it is not.
-    fn is_there(&mut self, caller: &Caller) -> bool {
+    pub(super) fn is_there(&mut self, caller: &Caller) -> bool {
         let is_there = self.peers.contains_key(&caller.conn);
         self.counters.unclaimed += u64::from(!is_there);
         is_there
@@ -259,19 +287,36 @@ impl Machine {
         body: Vec<Bytes>,
         actions: &mut Vec<Action>,
     ) {
+        match waiter {
+            Waiter::Zn1(caller, id) => {
+                if self.is_there(&caller) {
+                    let name = self.name_of(key, task);
+                    actions.push(caller.reply(&done(id, &name, task.attempt, body)));
+                }
+            }
+            waiter @ (Waiter::Plain(_) | Waiter::Majordomo(_)) => {
+                self.deliver_plain(task.service, waiter, body, actions);
+            }
+        }
+    }
+
+    /// Gives an answer to a waiter that has no words but the answer's.
+    pub(super) fn deliver_plain(
+        &mut self,
+        service: usize,
+        waiter: Waiter,
+        body: Vec<Bytes>,
+        actions: &mut Vec<Action>,
+    ) {
         let (Waiter::Plain(caller) | Waiter::Majordomo(caller) | Waiter::Zn1(caller, _)) = &waiter;
         if !self.is_there(caller) {
             return;
         }
         actions.push(match waiter {
-            Waiter::Plain(caller) => caller.send(body),
+            Waiter::Plain(caller) | Waiter::Zn1(caller, _) => caller.send(body),
             Waiter::Majordomo(caller) => {
-                let service = self.services.name(task.service).clone();
+                let service = self.services.name(service).clone();
                 caller.send(mdp::to_client(service, body))
-            }
-            Waiter::Zn1(caller, id) => {
-                let name = self.name_of(key, task);
-                caller.reply(&done(id, &name, task.attempt, body))
             }
         });
     }
@@ -317,6 +362,9 @@ impl Machine {
         self.counters.queued += 1;
         let task = self.tasks.of(key);
         task.failure = Some(failure);
+        if task.is_overdue(self.now) {
+            return self.give_up_overdue(key, actions);
+        }
         if task.attempt >= task.attempts_max {
             return self.bury(key, actions);
         }
@@ -338,109 +386,16 @@ impl Machine {
             self.bury(key, actions);
             return false;
         }
+        if task.is_overdue(now) {
+            self.give_up_overdue(key, actions);
+            return false;
+        }
         let doubled = 1_u32.checked_shl(task.attempt - 1).unwrap_or(u32::MAX);
         let rest = REST_MIN.saturating_mul(doubled).min(REST_MAX);
         let timer = self.timers.set(now + rest, Timer::Delay(key));
         task.state = State::Delayed(timer);
         compact(&mut task.body);
         true
-    }
-
-    /// Gives up a task that waits and is in no list: it is a dead letter, and who waited hears why.
-    fn bury(&mut self, key: Key, actions: &mut Vec<Action>) {
-        self.counters.queued -= 1;
-        self.counters.dead += 1;
-        let task = self.tasks.of(key);
-        task.state = State::Dead;
-        compact(&mut task.body);
-        self.dead_bytes += task.bytes;
-        self.dead.push_back(key);
-        self.tell_dead(key, actions);
-        let bytes_max = self.config.bytes_max / DEAD_SHARE;
-        while self.dead.len() > DEAD_MAX || self.dead_bytes > bytes_max {
-            let Some(oldest) = self.dead.pop_front() else {
-                break;
-            };
-            self.counters.forgotten += 1;
-            self.forget_dead(oldest);
-        }
-        self.admit(actions);
-    }
-
-    /// Tells who waits for a task that it is given up. Only ZN1 has words for that: to others it is a
-    /// request without an answer, and their own timeouts decide.
-    fn tell_dead(&mut self, key: Key, actions: &mut Vec<Action>) {
-        let waiters = std::mem::take(&mut self.tasks.of(key).waiters);
-        for waiter in waiters {
-            if let Waiter::Zn1(caller, id) = waiter
-                && self.is_there(&caller)
-            {
-                let reply = self.obituary(key, id);
-                actions.push(caller.reply(&reply));
-            }
-        }
-    }
-
-    /// What is said of a task that was given up.
-    pub(super) fn obituary(&self, key: Key, id: Bytes) -> Reply {
-        let task = self.tasks.get(key).expect("a dead letter is there");
-        let why = task.failure.as_ref();
-        let word = |of: fn(&Failure) -> &String| why.map_or("", |failure| of(failure).as_str());
-        let mut result = json!({
-            "error": word(|it| &it.message),
-            "kind": word(|it| &it.kind),
-            "task": self.name_of(key, task),
-            "attempts": task.attempt,
-        });
-        if !word(|it| &it.trace).is_empty() {
-            result["trace"] = word(|it| &it.trace).into();
-        }
-        Reply::new(zn1::FAILED, id, result)
-    }
-
-    /// A dead letter is gone; it stays counted. The list of them is the caller's to keep.
-    pub(super) fn forget_dead(&mut self, key: Key) {
-        if let Some(task) = self.remove(key) {
-            self.dead_bytes -= task.bytes;
-        }
-    }
-
-    /// Takes out a task that is in no list any more.
-    fn remove(&mut self, key: Key) -> Option<Task> {
-        let task = self.tasks.remove(key)?;
-        self.services.of(task.service).tasks -= 1;
-        if let Some(id) = &task.id {
-            self.ids.forget(id);
-        }
-        Some(task)
-    }
-
-    /// Takes away a task that waits: it counts as dead. Its service's list is the caller's to sweep.
-    pub(super) fn purge_waiting(&mut self, key: Key, actions: &mut Vec<Action>) {
-        let task = self.tasks.of(key);
-        task.failure = Some(ours("purged", "somebody had it taken away"));
-        match std::mem::replace(&mut task.state, State::Dead) {
-            State::Queued => {}
-            State::Delayed(timer) => self.timers.clear(timer),
-            State::Leased(_) | State::Dead => unreachable!("it waits"),
-        }
-        self.counters.queued -= 1;
-        self.counters.dead += 1;
-        self.tell_dead(key, actions);
-        self.remove(key);
-    }
-
-    /// Tries a dead letter again, as often as a new task. Its tokens stay different from the earlier
-    /// ones. The list of dead letters is the caller's to keep.
-    pub(super) fn revive(&mut self, key: Key, actions: &mut Vec<Action>) {
-        self.counters.dead -= 1;
-        self.counters.queued += 1;
-        self.counters.retried += 1;
-        let attempts = self.config.attempts;
-        let task = self.tasks.of(key);
-        task.attempts_max = task.attempt.saturating_add(attempts);
-        self.dead_bytes -= task.bytes;
-        self.begin(key, actions);
     }
 
     /// Moves the end of a lease: its worker is busy with it.

@@ -120,6 +120,9 @@ impl Machine {
             "bytes": task.body.iter().map(Bytes::len).sum::<usize>(),
             "age_ms": u64::try_from(age).unwrap_or(u64::MAX),
         });
+        if let Some(trace_id) = &task.trace_id {
+            listed["trace_id"] = String::from_utf8_lossy(trace_id).into();
+        }
         if let Some(failure) = &task.failure {
             listed["failure"] = json!({"kind": failure.kind, "message": failure.message});
         }

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `tasks` `timers` `services` `known` | what there is: tasks, times, lists, ids |
 //! | `flow` | the ways of a task, from accepted to completed or dead |
+//! | `endings` | tasks that are not done: dead letters, what was purged, what is overdue |
 //! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
 //! | `workers` | who works: plain REP, Majordomo, by `take` |
 //! | `ahead` | what fast plain workers are given before they have answered |
@@ -20,6 +21,7 @@
 
 mod ahead;
 mod clients;
+mod endings;
 mod flow;
 mod known;
 mod letters;
@@ -63,6 +65,8 @@ pub struct Config {
     pub attempts: u32,
     /// How many tasks a fast plain worker has at most.
     pub ahead: u32,
+    /// Whether clients without words for it are answered when their task is given up.
+    pub tells_dead: bool,
     /// Bytes of tasks; where they are full, none is taken.
     pub bytes_max: usize,
 }
@@ -77,6 +81,7 @@ impl Config {
             lease_ms: _,
             attempts: _,
             ahead: _,
+            tells_dead: _,
             bytes_max: _,
         } = self;
         let is_other = *service != next.service;
@@ -114,6 +119,8 @@ pub struct Counters {
     pub failed: u64,
     /// Answers that came after their attempt had ended.
     pub late: u64,
+    /// Tasks that nobody waited for any more when they could have been begun; they count as dead.
+    pub overdue: u64,
     /// Tasks that were known already by their ids.
     pub duplicates: u64,
     /// Dead letters that were tried again.
@@ -211,6 +218,7 @@ impl Machine {
         while let Some(timer) = self.timers.pop(self.now) {
             match timer {
                 Timer::Lease(key) => self.expired(key, actions),
+                Timer::Deadline(key) => self.overdue(key, actions),
                 Timer::Delay(key) => self.begin(key, actions),
                 Timer::Take(service, number) => self.give_up_take(service, number, actions),
                 Timer::Beat => self.beat(actions),

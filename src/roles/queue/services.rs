@@ -50,6 +50,8 @@ pub(super) struct Service {
     pub(super) name: Bytes,
     /// Tasks that wait for a worker, by priority.
     ready: BTreeMap<i16, VecDeque<Key>>,
+    /// How many of those there are no more.
+    pub(super) stale: usize,
     /// Workers that wait for a task, the one that has waited longest first.
     pub(super) idle: VecDeque<Hand>,
     /// Plain workers that have a task and may be given another, in turn.
@@ -112,10 +114,12 @@ impl Service {
         for list in self.ready.values_mut() {
             list.retain(|key| waits(*key));
         }
+        self.stale = 0;
     }
 
     pub(super) fn ready(&self) -> usize {
-        self.ready.values().map(VecDeque::len).sum()
+        let all: usize = self.ready.values().map(VecDeque::len).sum();
+        all - self.stale
     }
 }
 

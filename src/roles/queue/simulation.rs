@@ -82,6 +82,7 @@ impl World {
             lease_ms: LEASE_US / 1_000,
             attempts: 2,
             ahead: 16,
+            tells_dead: false,
             // Small enough that clients meet it.
             bytes_max: if is_near { 20_000 } else { 8_000 },
         };
@@ -376,6 +377,7 @@ fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
         "held",
         "ahead",
         "unbegun",
+        "overdue",
     ] {
         assert!(totals[what] > 20, "{what} is met too seldom: {totals:?}");
     }

@@ -132,6 +132,13 @@ pub(super) enum State {
     Dead,
 }
 
+/// When nobody waits for a task any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    pub(super) at: Duration,
+    pub(super) timer: TimerKey,
+}
+
 /// Who has a task and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lease {
@@ -153,6 +160,9 @@ pub(super) struct Task {
     pub(super) priority: i16,
     /// The id that its client gave it.
     pub(super) id: Option<Bytes>,
+    /// By which it is found again in logs.
+    pub(super) trace_id: Option<Bytes>,
+    pub(super) deadline: Option<Deadline>,
     /// How often it was given to a worker: what fences off the answers of earlier ones.
     pub(super) given: u32,
     /// Attempts: those givings that were begun, as far as can be told.
@@ -164,6 +174,13 @@ pub(super) struct Task {
     /// Why the last attempt came to nothing.
     pub(super) failure: Option<Failure>,
     pub(super) accepted: Duration,
+}
+
+impl Task {
+    /// Whether nobody waits for it any more.
+    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline.at)
+    }
 }
 
 /// What a task costs beside its frames.

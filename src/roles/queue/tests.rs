@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bench;
+mod deadlines;
 
 use serde_json::json;
 

@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Delay(Key),
     /// A worker waits no longer for a task of a service: the number of its wait.
     Take(usize, u64),
+    /// Nobody waits for a task any more.
+    Deadline(Key),
     /// Workers that are slow with what they do are looked for.
     Watch,
     /// Majordomo workers are told that we live, and those that have been silent are given up.

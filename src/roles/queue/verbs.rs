@@ -39,7 +39,11 @@ struct Submit {
     #[serde(default)]
     delay_ms: u64,
     #[serde(default)]
+    deadline_ms: Option<u64>,
+    #[serde(default)]
     id: Option<String>,
+    #[serde(default)]
+    trace_id: Option<String>,
     #[serde(default)]
     wait: bool,
 }
@@ -150,13 +154,14 @@ impl Machine {
         if asked.priority.unsigned_abs() > PRIORITY_MAX.unsigned_abs() {
             return Err(Refused::new(zn1::BAD_REQUEST, "`priority` is -100 to 100"));
         }
-        let id = asked.id.map(Bytes::from);
-        if id
-            .as_ref()
-            .is_some_and(|id| !(1..=ID_BYTES_MAX).contains(&id.len()))
-        {
-            return Err(Refused::new(zn1::BAD_REQUEST, "`id` is 1 to 64 bytes long"));
+        let id = name("id", asked.id)?;
+        let trace_id = name("trace_id", asked.trace_id)?;
+        if asked.deadline_ms == Some(0) {
+            let words = "`deadline_ms` is at least 1";
+            return Err(Refused::new(zn1::BAD_REQUEST, words));
         }
+        let deadline_ms = asked.deadline_ms.map(|it| it.min(LATER_MS_MAX));
+        let deadline = deadline_ms.map(Duration::from_millis);
         let service = self.service(&asked.service)?;
         if let Some(known) = id.as_ref().and_then(|id| self.ids.get(id)) {
             self.counters.duplicates += 1;
@@ -169,7 +174,11 @@ impl Machine {
                     let name = String::from_utf8_lossy(id.as_deref().unwrap_or_default());
                     Ok(Some(flow::done(request.id, &name, done.attempts, body)))
                 }
-                Known::Here(key) => self.join(*key, caller, (request.id, asked.wait)),
+                Known::Here(key) => {
+                    let key = *key;
+                    self.move_deadline(key, deadline);
+                    self.join(key, caller, (request.id, asked.wait))
+                }
             };
         }
         let mut body = request.body;
@@ -192,6 +201,8 @@ impl Machine {
             priority: asked.priority,
             delay: Duration::from_millis(asked.delay_ms.min(LATER_MS_MAX)),
             id,
+            trace_id,
+            deadline,
             waiter,
         };
         let key = self.accept(offer, actions);
@@ -339,6 +350,18 @@ impl Machine {
             request.id,
             json!({ "lease_ms": lease_ms }),
         ))
+    }
+}
+
+/// A name that a client gave, within its limits.
+fn name(what: &str, given: Option<String>) -> Result<Option<Bytes>, Refused> {
+    let given = given.map(Bytes::from);
+    match given {
+        Some(given) if !(1..=ID_BYTES_MAX).contains(&given.len()) => {
+            let words = format!("`{what}` is 1 to {ID_BYTES_MAX} bytes long");
+            Err(Refused(zn1::BAD_REQUEST, words))
+        }
+        given => Ok(given),
     }
 }
 

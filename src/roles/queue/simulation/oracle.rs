@@ -29,6 +29,8 @@ pub(super) struct Oracle {
     begun: HashMap<Bytes, u32>,
     gone: HashSet<u64>,
     steps: u64,
+    /// When nobody waits any more for a task that has a deadline.
+    waits: HashMap<Bytes, u64>,
     /// Tasks that were answered in time.
     done: HashSet<Bytes>,
 }
@@ -93,6 +95,7 @@ impl Oracle {
             begun: HashMap::new(),
             gone: HashSet::new(),
             steps: 0,
+            waits: HashMap::new(),
             done: HashSet::new(),
         }
     }
@@ -146,6 +149,7 @@ impl Oracle {
                 self.gone.insert(conn.0);
             }
             Event::Message { conn, frames, .. } => {
+                self.asked(now, frames);
                 let Some((token, what)) = said(frames) else {
                     return;
                 };
@@ -172,6 +176,22 @@ impl Oracle {
         }
     }
 
+    /// A task with a deadline is asked for, perhaps again.
+    fn asked(&mut self, now: u64, frames: &[Bytes]) {
+        let [zn1, verb, _, asked, task] = frames else {
+            return;
+        };
+        if zn1 != "ZN1" || verb != "submit" {
+            return;
+        }
+        let asked: serde_json::Value = serde_json::from_slice(asked).expect("clients write JSON");
+        if let Some(deadline_ms) = asked["deadline_ms"].as_u64() {
+            let until = now + deadline_ms * 1_000;
+            let waits = self.waits.entry(task.clone()).or_default();
+            *waits = until.max(*waits);
+        }
+    }
+
     /// The queue says something.
     pub(super) fn sent(&mut self, now: u64, conn: u64, frames: &[Bytes]) {
         let Some((token, task)) = given(frames) else {
@@ -185,6 +205,8 @@ impl Oracle {
             !self.gone.contains(&conn),
             "nothing is given to who is gone"
         );
+        let is_waited_for = self.waits.get(&task).is_none_or(|until| now < *until);
+        assert!(is_waited_for, "nobody waits for {task:?}, and it is given");
         let last = self.last.insert(task.clone(), token.clone());
         let is_again = last.is_some();
         if let Some(last) = last {
@@ -229,7 +251,7 @@ impl Oracle {
             assert_eq!(task.attempt, begun + u32::from(is_ahead), "{task:?}");
         }
         assert_eq!((counters.queued, counters.leased), (queued, leased));
-        let gone = counters.forgotten + counters.purged;
+        let gone = counters.forgotten + counters.purged + counters.overdue;
         assert_eq!(counters.dead, dead + gone);
         let all = counters.completed + counters.dead + queued + leased;
         assert_eq!(counters.accepted, all);

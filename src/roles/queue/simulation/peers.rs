@@ -174,6 +174,9 @@ impl World {
                 if self.rng.u8(..5) == 0 {
                     asked["delay_ms"] = self.rng.u64(..300).into();
                 }
+                if self.rng.u8(..4) == 0 {
+                    asked["deadline_ms"] = self.rng.u64(1..400).into();
+                }
                 request("submit", asked, &bytes(&[&task]))
             }
         };

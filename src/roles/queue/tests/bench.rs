@@ -36,6 +36,7 @@ impl Bench {
             lease_ms: 30_000,
             attempts: 3,
             ahead: 16,
+            tells_dead: false,
             bytes_max,
         };
         Self {
