@@ -11,7 +11,7 @@ use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 
 use super::dial::{self, DialError, Dialler};
-use super::hub::{HubEvent, Limit, Security, SendError};
+use super::hub::{Hub, HubEvent, Limit, Security, SendError};
 use super::tests::{LONG, address, echo, free, handshake, hub, is_closed, next, raw, text};
 
 #[tokio::test]
@@ -269,5 +269,49 @@ async fn an_identity_is_held_by_one_connection_of_a_port_until_it_ends() {
     drop(first);
     assert!(matches!(next(&mut hub).await, HubEvent::Closed { .. }));
     assert!(matches!(next(&mut hub).await, HubEvent::Opened { .. }));
+    assert_eq!(hub.counters().rejected.of(Limit::Identity), 1);
+}
+
+/// Hears a hub until so many wait; nothing else happens.
+async fn waiting(hub: &mut Hub, count: usize) {
+    while hub
+        .connections()
+        .iter()
+        .filter(|it| !it.handshake_done)
+        .count()
+        < count
+    {
+        let heard = timeout(Duration::from_millis(20), hub.next()).await;
+        assert!(heard.is_err(), "nothing happens meanwhile: {heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_goes_to_nobody_who_was_told_that_its_time_is_over() {
+    let endpoint = free();
+    let mut hub = hub(&endpoint, WireLimits::default());
+    let _holder = raw(&endpoint, "twin").await;
+    let HubEvent::Opened { conn, .. } = next(&mut hub).await else {
+        panic!("the first gets the name");
+    };
+    let mut late = raw(&endpoint, "twin").await;
+    waiting(&mut hub, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _next = raw(&endpoint, "twin").await;
+    waiting(&mut hub, 2).await;
+    // From here on the owner hears nothing, until the one was refused and the name is free.
+    let mut told = vec![0; 4096];
+    let mut count = 0;
+    while !contains(&told[..count], Limit::Identity.words()) {
+        let read = timeout(LONG, late.read(&mut told[count..])).await;
+        count += read.expect("it is told in time").unwrap();
+    }
+    assert!(hub.kick(conn));
+    let gone = next(&mut hub).await;
+    assert!(matches!(gone, HubEvent::Closed { conn: it, .. } if it == conn));
+    // The one that still waits has it.
+    assert!(matches!(next(&mut hub).await, HubEvent::Opened { .. }));
+    let heard = timeout(Duration::from_millis(100), hub.next()).await;
+    assert!(heard.is_err(), "nobody else is opened or closed: {heard:?}");
     assert_eq!(hub.counters().rejected.of(Limit::Identity), 1);
 }

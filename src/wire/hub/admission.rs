@@ -123,8 +123,28 @@ impl Hub {
         }
     }
 
-    /// Admits a peer that says who it is, or refuses it with a reason.
+    /// Judges anew who has waited for a name that is free; where it does not get it after all, the
+    /// next one may.
+    pub(super) fn judge_named(
+        &mut self,
+        (port, conn, claim): (Arc<str>, ConnId, Claim),
+    ) -> Option<HubEvent> {
+        let event = self.judge(conn, &claim);
+        if !self
+            .identities
+            .contains_key(&(port.clone(), claim.identity.clone()))
+        {
+            self.hand_on(&port, &claim.identity);
+        }
+        event
+    }
+
+    /// Admits a peer that says who it is, or refuses it with a reason. Who waited and was given up
+    /// meanwhile is neither: its end is on its way.
     pub(super) fn judge(&mut self, conn: ConnId, claim: &Claim) -> Option<HubEvent> {
+        if !self.connections.get(&conn)?.peer.is_claiming() {
+            return None;
+        }
         let refused = self.objection(conn, claim);
         let entry = self.connections.get_mut(&conn)?;
         match refused {
@@ -178,7 +198,9 @@ impl Hub {
             claim.identity == *identity && entry.is_some_and(|entry| entry.port == *port)
         };
         if let Some(next) = self.waiting.iter().position(is_next) {
-            self.named.extend(self.waiting.remove(next));
+            let next = self.waiting.remove(next);
+            self.named
+                .extend(next.map(|(conn, claim)| (port.clone(), conn, claim)));
         }
     }
 

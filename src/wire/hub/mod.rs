@@ -169,7 +169,7 @@ pub struct Hub {
     /// Who waits for an identity that is held, first come first; at most who is pending.
     waiting: VecDeque<(ConnId, Claim)>,
     /// Whose identity has become free.
-    named: VecDeque<(ConnId, Claim)>,
+    named: VecDeque<(Arc<str>, ConnId, Claim)>,
     lobby: Arc<Lobby>,
     /// Ends that the hub itself decided, not handed out yet: at most one a connection.
     ended: VecDeque<HubEvent>,
@@ -293,8 +293,8 @@ impl Hub {
             if let Some(event) = self.ended.pop_front() {
                 return event;
             }
-            if let Some((conn, claim)) = self.named.pop_front() {
-                if let Some(event) = self.judge(conn, &claim) {
+            if let Some(named) = self.named.pop_front() {
+                if let Some(event) = self.judge_named(named) {
                     return event;
                 }
                 continue;

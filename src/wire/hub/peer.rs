@@ -446,8 +446,9 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
                 }
                 if beat.take().is_none() {
                     let now = Instant::now();
-                    if now >= last || now >= deadline && !peer.may_get_its_name() {
-                        return Err(peer.late());
+                    let is_late = now >= last || now >= deadline && !peer.may_get_its_name();
+                    if is_late && let Some(reason) = peer.late() {
+                        return Err(reason);
                     }
                     if now >= deadline {
                         deadline = last;

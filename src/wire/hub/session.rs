@@ -246,6 +246,11 @@ impl Session {
         self.claim.take()
     }
 
+    /// Whether the peer said who it is, and is neither admitted nor refused.
+    pub(super) fn is_claiming(&self) -> bool {
+        self.phase == Phase::Claiming
+    }
+
     /// Whether a claim waits to be judged.
     pub(super) fn has_claim(&self) -> bool {
         self.claim.is_some()

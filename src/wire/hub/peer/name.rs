@@ -40,12 +40,22 @@ impl Peer {
         })
     }
 
-    /// What it means that the handshake took too long.
-    pub(super) fn late(&self) -> CloseReason {
-        if self.state().waits_for.take().is_none() {
-            return CloseReason::HandshakeTimeout;
+    /// Whether it may still be admitted or refused.
+    pub(in crate::wire::hub) fn is_claiming(&self) -> bool {
+        self.state().session.is_claiming()
+    }
+
+    /// What it means that the handshake took too long; nothing where it was admitted in that moment.
+    pub(super) fn late(&self) -> Option<CloseReason> {
+        let mut state = self.state();
+        if state.session.is_ready() {
+            return None;
         }
+        if state.waits_for.take().is_none() {
+            return Some(CloseReason::HandshakeTimeout);
+        }
+        drop(state);
         self.refuse(Limit::Identity);
-        CloseReason::Limit(Limit::Identity)
+        Some(CloseReason::Limit(Limit::Identity))
     }
 }
