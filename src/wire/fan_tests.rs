@@ -38,7 +38,7 @@ pub(super) fn config() -> FanConfig {
 
 /// A bus that runs until it is dropped.
 pub(super) struct Bus {
-    fan: Arc<Fan>,
+    pub(super) fan: Arc<Fan>,
     publish: Endpoint,
     pub(super) subscribe: Endpoint,
     pair: Option<KeyPair>,
@@ -151,7 +151,7 @@ impl Client {
         self.hub.subscribe(self.conn, ready, false).unwrap();
     }
 
-    async fn message(&mut self) -> Vec<Bytes> {
+    pub(super) async fn message(&mut self) -> Vec<Bytes> {
         loop {
             match next(&mut self.hub).await {
                 HubEvent::Message { frames, .. } => return frames,

@@ -16,6 +16,8 @@ mod watch;
 #[cfg(test)]
 mod control_tests;
 #[cfg(test)]
+mod fan_attack_tests;
+#[cfg(test)]
 mod fan_fire_tests;
 #[cfg(test)]
 mod fan_tests;

@@ -43,6 +43,10 @@ use reading::Read;
 /// How long the second part of our greeting waits for the peer's first.
 const GREETING_HOLD: Duration = Duration::from_millis(100);
 
+/// How much longer a subscriber rests than it worked, where it has more to ask for than fits into a
+/// turn: what it costs to say is nothing beside what it costs to be answered, with all that is retained.
+const GREEDY_RESTS: u32 = 3;
+
 /// Who is at the other end, and who hears of it.
 pub(super) struct Wiring {
     pub(super) conn: ConnId,
@@ -461,9 +465,11 @@ async fn drive(peer: &Peer, mut reading: Reading) -> Result<std::convert::Infall
         let began = Instant::now();
         let progress = peer.progress(bytes);
         let handed_on = peer.hand_on();
-        cut.and(progress).and(handed_on)?;
+        let is_greedy = cut.and(progress).and(handed_on)?;
         worked += began.elapsed();
-        if is_flood || worked >= STRETCH {
+        if is_greedy {
+            tokio::time::sleep(std::mem::take(&mut worked) * GREEDY_RESTS).await;
+        } else if is_flood || worked >= STRETCH {
             // The kernel is asked which subscribers take more before any is taken for a slow one; and
             // a peer that floods us with boxes to open would keep the thread for seconds.
             worked = Duration::ZERO;

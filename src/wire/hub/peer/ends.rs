@@ -31,13 +31,13 @@ impl Peer {
     }
 
     /// Hands what came to the other end of its wire; what that does not take stays, and is bounded
-    /// like everything that is not taken.
-    pub(super) fn hand_on(&self) -> Result<(), CloseReason> {
+    /// like everything that is not taken. Whether the peer asks for more than it may in one turn.
+    pub(super) fn hand_on(&self) -> Result<bool, CloseReason> {
         if let Some(fanning) = &self.fanning {
             return self.hand_to_fan(fanning);
         }
         let Some(forward) = &self.forward else {
-            return Ok(());
+            return Ok(false);
         };
         while let Some(partner) = forward.partner() {
             let mut received = self.state().session.take_all();
@@ -53,7 +53,7 @@ impl Peer {
             // There is room for what waited to be parsed.
             state.session.parse()?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Takes what the other end of its wire read, as much as it may.
@@ -69,6 +69,10 @@ impl Peer {
     /// The connection is gone: what it read is handed on, as long as somebody may take it.
     pub(super) async fn leave(&self, wake: &Notify) {
         self.leave_fan();
+        if self.fanning.is_some() {
+            // What a publisher sent was handed on, and what a subscriber wants is for nobody.
+            return;
+        }
         let Some(forward) = &self.forward else {
             return self.parse_out(wake).await;
         };

@@ -1,8 +1,10 @@
 //! A connection as a part of a fan-out: a publisher, whose messages are cut out of its bytes as they
 //! are read, or a subscriber, to which they are written from there.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -11,6 +13,7 @@ use crate::wire::hub::fan::lane::{Lane, Source, Span};
 use crate::wire::hub::fan::{self, Fan, Taker};
 use crate::wire::hub::forward::Passed;
 use crate::wire::hub::inbox::Received;
+use crate::wire::hub::pace::STRETCH;
 use crate::wire::hub::session::Session;
 use crate::wire::hub::{CloseReason, ConnId};
 
@@ -179,8 +182,10 @@ impl Peer {
         Ok(())
     }
 
-    /// Hands what came through the engine to the fan.
-    pub(super) fn hand_to_fan(&self, fanning: &Fanning) -> Result<(), CloseReason> {
+    /// Hands what came through the engine to the fan. Whether a subscriber asks for more than it may
+    /// in one turn; then the task is woken for the rest.
+    pub(super) fn hand_to_fan(&self, fanning: &Fanning) -> Result<bool, CloseReason> {
+        let until = Instant::now() + STRETCH;
         loop {
             let (before, received) = {
                 let mut state = self.state();
@@ -190,7 +195,7 @@ impl Peer {
                 self.fan_out(&before, 0)?;
             }
             if received.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
             match fanning {
                 Fanning::In {
@@ -208,20 +213,29 @@ impl Peer {
                     // Whole messages within their limits: nothing is left and nothing is wrong.
                     drop(fan.take(&mut lock(cutter), &wire, *is_bus));
                 }
-                Fanning::Out { fan, slot, .. } => self.take_topics(fan, slot.get(), received),
+                Fanning::Out { fan, slot, .. } => {
+                    let rest = self.take_topics(fan, slot.get(), (received, until));
+                    if !rest.is_empty() {
+                        self.state().session.put_back(rest);
+                        self.wake.notify_one();
+                        return Ok(true);
+                    }
+                }
             }
             // There is room for what waited to be parsed.
             self.state().session.parse()?;
         }
     }
 
+    /// Takes what a subscriber asks for, at least one of it and then until its turn is over. Gives the
+    /// rest.
     fn take_topics(
         &self,
         fan: &Fan,
         slot: Option<&u32>,
-        received: impl IntoIterator<Item = Received>,
-    ) {
-        for next in received {
+        (mut received, until): (VecDeque<Received>, Instant),
+    ) -> VecDeque<Received> {
+        while let Some(next) = received.pop_front() {
             match (next, slot) {
                 (Received::Subscribed { topic, is_on }, Some(slot)) => {
                     fan.subscribe(*slot, &topic, is_on);
@@ -229,7 +243,11 @@ impl Peer {
                 (Received::Subscribed { .. }, None) => {}
                 (Received::Message(_), _) => self.state().session.dropped.unasked += 1,
             }
+            if Instant::now() >= until {
+                break;
+            }
         }
+        received
     }
 
     fn take_for_fan(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
