@@ -107,6 +107,10 @@ pub mod hub {
     pub const RETAINED_BYTES_MAX: usize = 64 * 1024 * 1024;
     /// Topics whose messages a bus numbers; those of further ones have the number 0.
     pub const SEQUENCED_TOPICS_MAX: usize = 65_536;
+    /// Bytes of those topics together; those of further ones have the number 0.
+    pub const SEQUENCED_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// Bytes of a topic whose messages a bus numbers; those of longer ones have the number 0.
+    pub const SEQUENCED_TOPIC_BYTES_MAX: usize = 1_024;
     /// Topics that a bus shows at a time.
     pub const TOPICS_SHOWN_MAX: usize = 1_000;
     /// Bytes of one frame that a tap shows.

@@ -2,12 +2,15 @@
 //! something.
 //!
 //! The frame has 16 bytes, two numbers in network order: which run of the bus this is, and
-//! which message of its topic, from 1. It is 0 where there are too many topics to count.
+//! which message of its topic, from 1. It is 0 where there are too many topics to count, and for a
+//! topic that is longer than a subscription may be: whoever publishes chooses what is remembered here.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use crate::model::limits::hub::SEQUENCED_TOPICS_MAX;
+use crate::model::limits::hub::{
+    SEQUENCED_BYTES_MAX, SEQUENCED_TOPIC_BYTES_MAX, SEQUENCED_TOPICS_MAX,
+};
 use crate::wire::hub::scan::{MORE, header};
 
 /// The bytes of the frame's body.
@@ -18,6 +21,8 @@ pub(super) const NUMBER_BYTES: usize = 16;
 pub(super) struct Sequences {
     run: u64,
     last: HashMap<Box<[u8]>, u64>,
+    /// The bytes of its topics.
+    bytes: usize,
 }
 
 impl Default for Sequences {
@@ -28,6 +33,7 @@ impl Default for Sequences {
         Self {
             run: u64::try_from(now).unwrap_or(u64::MAX),
             last: HashMap::new(),
+            bytes: 0,
         }
     }
 }
@@ -38,9 +44,13 @@ impl Sequences {
         let number = if let Some(last) = self.last.get_mut(topic) {
             *last += 1;
             *last
-        } else if self.last.len() >= SEQUENCED_TOPICS_MAX {
+        } else if topic.len() > SEQUENCED_TOPIC_BYTES_MAX
+            || self.bytes + topic.len() > SEQUENCED_BYTES_MAX
+            || self.last.len() >= SEQUENCED_TOPICS_MAX
+        {
             0
         } else {
+            self.bytes += topic.len();
             self.last.insert(topic.into(), 1);
             1
         };
@@ -69,6 +79,40 @@ pub(super) fn append(message: &[u8], number: [u8; NUMBER_BYTES], wire: &mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn number(sequences: &mut Sequences, topic: &[u8]) -> u64 {
+        u64::from_be_bytes(sequences.next(topic)[8..].try_into().unwrap())
+    }
+
+    #[test]
+    fn topics_that_are_numbered_are_bounded_in_number_and_bytes() {
+        let mut sequences = Sequences::default();
+        let (long, over) = (
+            [b'x'; SEQUENCED_TOPIC_BYTES_MAX],
+            [b'x'; SEQUENCED_TOPIC_BYTES_MAX + 1],
+        );
+        assert_eq!(number(&mut sequences, &long), 1);
+        assert_eq!(number(&mut sequences, &over), 0);
+        assert_eq!(number(&mut sequences, &long), 2, "as if nothing else came");
+        let distinct = |n: u32, len: usize| {
+            let mut topic = vec![b'y'; len];
+            topic[..4].copy_from_slice(&n.to_be_bytes());
+            topic
+        };
+        let fits = (SEQUENCED_BYTES_MAX - long.len()) / SEQUENCED_TOPIC_BYTES_MAX;
+        for n in 0..u32::try_from(fits).unwrap() {
+            let topic = distinct(n, SEQUENCED_TOPIC_BYTES_MAX);
+            assert_eq!(number(&mut sequences, &topic), 1);
+        }
+        assert_eq!(sequences.bytes, SEQUENCED_BYTES_MAX);
+        assert_eq!(number(&mut sequences, b"new"), 0, "not one byte more");
+        assert_eq!(number(&mut sequences, &long), 3, "who counts goes on");
+
+        let mut sequences = Sequences::default();
+        let max = u32::try_from(SEQUENCED_TOPICS_MAX).unwrap();
+        let counted = (0..=max).map(|n| number(&mut sequences, &distinct(n, 4)));
+        assert_eq!(counted.sum::<u64>(), u64::from(max), "one topic too many");
+    }
 
     #[test]
     fn every_topic_counts_for_itself_and_the_number_is_the_last_frame() {
