@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::model::key::KeyPair;
 use crate::model::limits::WireLimits;
+use crate::model::limits::hub::UNFINISHED_BYTES_MAX;
 use crate::model::socket::SocketType;
 use crate::wire::curve::{self, CurveClient};
 
@@ -16,6 +17,7 @@ use super::inbox::Received;
 use super::opening::{GREETING_START, Side};
 use super::refusal::Limit;
 use super::session::{Session, SessionConfig};
+use super::unfinished::{Share, Unfinished};
 
 fn session(socket_type: SocketType, side: Side) -> Session {
     Session::new(SessionConfig {
@@ -316,4 +318,63 @@ fn of_memory_that_is_read_into_again_nothing_is_kept() {
         }
         assert_eq!(got, sizes);
     }
+}
+
+/// A session's part in what is counted of unfinished messages, and the sum.
+fn counted(session: &mut Session) -> Arc<Unfinished> {
+    let all = Arc::new(Unfinished::default());
+    session.share(Share::new(all.clone(), Arc::default()));
+    all
+}
+
+#[test]
+fn what_waits_in_boxes_for_the_end_of_its_message_is_counted() {
+    const PART: usize = 100_000;
+    for step in [1_000, 70_000, 1_000_000] {
+        let (mut ours, mut theirs) = pair();
+        let all = counted(&mut ours);
+        theirs.send(vec![Bytes::from(vec![b'p'; PART]); 3]).unwrap();
+        let bytes = written(&mut theirs);
+        let (two, last) = bytes.split_at(2 * PART + PART / 2);
+        for part in two.chunks(step) {
+            receive(&mut ours, part).unwrap();
+            // A heartbeat between two parts ends nothing.
+            ours.ping();
+        }
+        let held = all.bytes() + ours.unread_bytes();
+        assert!(held >= two.len() && held < two.len() + 4_096, "{held}");
+        assert!(ours.take().is_none());
+        receive(&mut ours, last).unwrap();
+        assert_eq!(all.bytes(), 0, "it is whole");
+        assert!(ours.take().is_some());
+    }
+}
+
+#[test]
+fn whose_messages_are_cut_elsewhere_is_counted_there_until_they_are_whole() {
+    let (mut ours, mut theirs) = (open(), plain());
+    ours.pass_raw();
+    assert_eq!(carry(&mut ours, &mut theirs, 1_000), (Ok(()), Ok(())));
+    let all = counted(&mut ours);
+    ours.note_raw((1_000, 0, 1_000), Ok(())).unwrap();
+    // Whatever else the connection's task does.
+    ours.parse().unwrap();
+    assert_eq!(all.bytes(), 1_000);
+    ours.note_raw((500, 1, 0), Ok(())).unwrap();
+    ours.parse().unwrap();
+    assert_eq!(all.bytes(), 0, "it is whole");
+}
+
+#[test]
+fn whose_cut_message_is_the_oldest_of_too_many_ends() {
+    let (mut ours, mut theirs) = (open(), plain());
+    ours.pass_raw();
+    assert_eq!(carry(&mut ours, &mut theirs, 1_000), (Ok(()), Ok(())));
+    let all = counted(&mut ours);
+    let mut other = Share::new(all.clone(), Arc::default());
+    ours.note_raw((1, 0, 1), Ok(())).unwrap();
+    assert!(other.note(0, UNFINISHED_BYTES_MAX - 1));
+    assert_eq!(ours.parse(), Ok(()));
+    assert!(other.note(0, UNFINISHED_BYTES_MAX));
+    assert_eq!(ours.parse(), Err(CloseReason::Limit(Limit::Unfinished)));
 }

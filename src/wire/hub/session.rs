@@ -83,6 +83,18 @@ enum Phase {
     Over,
 }
 
+/// The message under way under CURVE, of which the boxes do not say where it ends.
+#[derive(Debug, Default)]
+struct Hidden {
+    /// Its parts, and the bytes of their boxes.
+    parts: usize,
+    bytes: usize,
+    /// The bytes of the box under way that were handed on.
+    here: usize,
+    /// Messages that ended.
+    messages: u64,
+}
+
 /// The protocol state of one connection, and what it counted.
 pub struct Session {
     limits: Arc<WireLimits>,
@@ -100,8 +112,7 @@ pub struct Session {
     inbox: Inbox,
     outbox: Outbox,
     topics: Topics,
-    /// Parts of the message under way, under CURVE.
-    parts: usize,
+    hidden: Hidden,
     /// Our heartbeats under CURVE that were not answered.
     pongs_due: u32,
     /// Whether our READY waits until the peer is admitted.
@@ -175,7 +186,7 @@ impl Session {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             topics: Topics::default(),
-            parts: 0,
+            hidden: Hidden::default(),
             pongs_due: 0,
             holds_ready,
             is_raw: false,

@@ -34,6 +34,12 @@ impl Unfinished {
         // A panic elsewhere leaves numbers behind, nothing that could be unsound.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Bytes of all of them.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.messages().bytes
+    }
 }
 
 impl Messages {
@@ -109,6 +115,15 @@ impl Share {
         all.bytes = all.bytes - before + bytes;
         all.shed();
         !is_over
+    }
+
+    /// Whether its message under way is over, whoever notes how much there is of it.
+    pub(super) fn is_over(&self) -> bool {
+        let all = self.all.messages();
+        let own = self
+            .under_way
+            .and_then(|(number, _)| all.by_age.get(&number));
+        own.is_some_and(|message| message.is_over)
     }
 }
 

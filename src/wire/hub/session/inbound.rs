@@ -16,7 +16,10 @@ use crate::wire::hub::inbox::Received;
 use crate::wire::hub::opening;
 use crate::wire::hub::refusal::Limit;
 
-use super::{Claim, Phase, Session};
+use super::{Claim, Hidden, Phase, Session};
+
+/// The most bytes of a box with the answer to a heartbeat of ours.
+const PONG_BYTES_MAX: usize = 64;
 
 impl Session {
     /// Takes bytes of the peer and parses what it has room for. What came whole before bytes that it
@@ -57,8 +60,17 @@ impl Session {
     }
 
     fn note_unfinished(&mut self) -> Result<(), CloseReason> {
-        let (message, bytes) = self.scan.unfinished();
-        let may_stay = self.share.as_mut().is_none_or(|it| it.note(message, bytes));
+        let (message, bytes) = if self.is_sealed() && self.is_ready() {
+            (self.hidden.messages, self.hidden.bytes + self.hidden.here)
+        } else {
+            self.scan.unfinished()
+        };
+        let is_raw = self.is_raw();
+        let may_stay = self.share.as_mut().is_none_or(|share| match is_raw {
+            // Whoever cuts it has noted it.
+            true => !share.is_over(),
+            false => share.note(message, bytes),
+        });
         may_stay
             .then_some(())
             .ok_or(CloseReason::Limit(Limit::Unfinished))
@@ -82,8 +94,14 @@ impl Session {
                 let fed = self.feed(bytes);
                 let is_seen = self.absorb(step.commands)?;
                 fed?;
-                if was_open && self.is_sealed() && step.frames > 0 && !is_seen {
-                    self.hidden_frame()?;
+                if was_open && self.is_sealed() {
+                    self.hidden.here += step.take;
+                    if step.frames > 0 {
+                        let bytes = std::mem::take(&mut self.hidden.here);
+                        if !is_seen {
+                            self.hidden_frame(bytes)?;
+                        }
+                    }
                 }
             }
             if let Some(limit) = step.fault {
@@ -198,7 +216,10 @@ impl Session {
         }
         while let Some(message) = self.engine.poll_message() {
             is_seen = true;
-            self.parts = 0;
+            self.hidden = Hidden {
+                messages: self.hidden.messages + 1,
+                ..Hidden::default()
+            };
             self.message(&message)?;
         }
         self.collect();
@@ -207,13 +228,14 @@ impl Session {
 
     /// A frame under CURVE of which nothing is seen: a part of a message, or the answer to a
     /// heartbeat of ours, which only the engine can tell apart and does not.
-    fn hidden_frame(&mut self) -> Result<(), CloseReason> {
-        if self.pongs_due > 0 {
+    fn hidden_frame(&mut self, bytes: usize) -> Result<(), CloseReason> {
+        if self.pongs_due > 0 && bytes <= PONG_BYTES_MAX {
             self.pongs_due -= 1;
             return Ok(());
         }
-        self.parts += 1;
-        if self.parts >= self.limits.parts_max {
+        self.hidden.parts += 1;
+        self.hidden.bytes += bytes;
+        if self.hidden.parts >= self.limits.parts_max {
             return Err(CloseReason::Limit(Limit::Parts));
         }
         Ok(())
