@@ -223,6 +223,7 @@ impl<M: Machine> Driver<M> {
             } => {
                 tracing::debug!(conn = conn.0, port = &*port, ?reason, "connection closed");
                 self.dial_lost(dial);
+                self.tapping.gone(conn);
                 let conn = Conn(conn.0);
                 Event::Closed { port, conn }
             }

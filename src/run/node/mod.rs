@@ -298,6 +298,7 @@ impl Node {
                 port, conn, reason, ..
             } => {
                 tracing::debug!(conn = conn.0, port = &*port, ?reason, "connection closed");
+                self.tapping.gone(conn);
             }
             // Nobody subscribes to a ROUTER, and an answer that is too much is not sent again.
             HubEvent::Subscribed { .. } | HubEvent::Writable { .. } => {}

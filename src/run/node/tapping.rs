@@ -80,9 +80,7 @@ impl Tapping {
             self.places.insert(going, place(false));
         }
         Tap::new(&self.ring, coming).see(frames);
-        if self.dealt.elapsed() > DEAL_EVERY {
-            self.deal();
-        }
+        self.deal_in_time();
     }
 
     /// Notes an answer.
@@ -90,6 +88,23 @@ impl Tapping {
         let [_, going] = places(conn);
         if self.looking.is_on() && self.places.contains_key(&going) {
             Tap::new(&self.ring, going).see(frames);
+        }
+    }
+
+    /// A connection is gone: what was seen of it is dealt out, then its places are forgotten.
+    pub(super) fn gone(&mut self, conn: ConnId) {
+        let [coming, going] = places(conn);
+        if self.places.contains_key(&coming) {
+            self.deal();
+            self.places.remove(&coming);
+            self.places.remove(&going);
+        }
+    }
+
+    /// Deals where somebody looks and it was not done for a while.
+    fn deal_in_time(&mut self) {
+        if self.looking.is_on() && self.dealt.elapsed() > DEAL_EVERY {
+            self.deal();
         }
     }
 
@@ -112,8 +127,11 @@ impl Tapping {
         }
     }
 
-    /// Answers a request by the health socket if it is `tap`, with its envelope.
+    /// Answers a request by the health socket if it is `tap`, with its envelope. Probes come every few
+    /// seconds, so that who no longer asks is forgotten also where nothing else comes here: what a bus
+    /// fans out does not.
     pub(super) fn serve(&mut self, frames: &[Bytes]) -> Option<Vec<Bytes>> {
+        self.deal_in_time();
         let copied = frames.to_vec();
         let (mut answer, body) = envelope::split(copied);
         let request = Request::decode(body).ok()?;
@@ -129,5 +147,77 @@ impl Tapping {
         };
         answer.extend(reply.encode());
         Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::limits::WireLimits;
+
+    use super::*;
+
+    fn asked(verb: &str, params: serde_json::Value) -> Vec<Bytes> {
+        let request = Request::new(verb, "1", params);
+        let mut frames = vec![Bytes::new()];
+        frames.extend(request.encode());
+        frames
+    }
+
+    fn tapping() -> Tapping {
+        Tapping::new(&"bus".into())
+    }
+
+    fn looked(tapping: &mut Tapping) {
+        let wish = serde_json::json!({ "looker": "me" });
+        assert!(tapping.serve(&asked("tap", wish)).is_some());
+    }
+
+    /// Lets the clock of the lookers run.
+    fn until(what: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !what() {
+            assert!(Instant::now() < deadline, "in time");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    fn a_tap_whose_looker_is_gone_ends_with_the_next_probes_though_nothing_comes() {
+        let mut tapping = tapping();
+        let all = tapping.all();
+        looked(&mut tapping);
+        all.see(&[Bytes::from_static(b"seen")]);
+        assert_eq!(tapping.ring.take().0.len(), 1, "somebody looks");
+        let mut tapping = std::cell::RefCell::new(tapping);
+        until(|| {
+            let mut tapping = tapping.borrow_mut();
+            assert!(
+                tapping
+                    .serve(&asked("ping", serde_json::Value::Null))
+                    .is_none()
+            );
+            !tapping.looking.is_on()
+        });
+        all.see(&[Bytes::from_static(b"not seen")]);
+        assert!(tapping.get_mut().ring.take().0.is_empty(), "nobody does");
+    }
+
+    #[test]
+    fn a_tap_forgets_whose_connection_is_gone_and_shows_what_it_said() {
+        let hub = Hub::new(WireLimits::default(), "");
+        let mut tapping = tapping();
+        looked(&mut tapping);
+        for conn in (1..=100).map(ConnId) {
+            tapping.came(&hub, conn, &[Bytes::from_static(b"hello")]);
+            tapping.goes(conn, &[Bytes::from_static(b"you too")]);
+            assert_eq!(tapping.places.len(), 2);
+            tapping.gone(conn);
+            assert!(tapping.places.is_empty());
+        }
+        tapping.gone(ConnId(1_000));
+        let wish = serde_json::json!({ "looker": "me" });
+        let answer = tapping.serve(&asked("tap", wish)).unwrap();
+        let text = String::from_utf8(answer.concat()).unwrap();
+        assert_eq!(text.matches("hello").count(), 100, "{text}");
     }
 }
