@@ -26,6 +26,8 @@ mod limit_tests;
 #[cfg(test)]
 mod mutation_tests;
 #[cfg(test)]
+mod relay_tests;
+#[cfg(test)]
 mod secured_tests;
 #[cfg(test)]
 mod tests;

@@ -212,20 +212,31 @@ impl Lane {
         self.queue.is_empty() && (waiting == 0 || fits)
     }
 
-    /// Whether the source has to wait with a message, and is told so.
-    fn blocks(&mut self, sink: &impl Sink, frames: &[Bytes]) -> bool {
-        let blocks = self.flow.overflow == Overflow::Block && !self.is_direct(sink, frames);
-        self.holds_back |= blocks;
-        blocks
+    /// Takes a message, which goes straight to the session or not, or drops one; gives it back where
+    /// the source has to wait with it, and is told so.
+    fn offer(
+        &mut self,
+        sink: &mut impl Sink,
+        frames: Vec<Bytes>,
+        is_direct: bool,
+    ) -> Option<Vec<Bytes>> {
+        if !is_direct && self.flow.overflow == Overflow::Block {
+            self.holds_back = true;
+            return Some(frames);
+        }
+        self.flow.tap.see(&frames);
+        self.passed.matched += 1;
+        if is_direct {
+            self.put(sink, frames);
+        } else {
+            self.queue_or_drop(sink, &frames);
+        }
+        None
     }
 
-    /// Takes a message that need not wait, or drops one.
-    fn offer(&mut self, sink: &mut impl Sink, frames: Vec<Bytes>) {
-        self.passed.matched += 1;
-        if self.is_direct(sink, &frames) {
-            return self.put(sink, frames);
-        }
-        let cost = cost_of(&frames);
+    /// Keeps a message until there is room in the session, or drops one.
+    fn queue_or_drop(&mut self, sink: &impl Sink, frames: &[Bytes]) {
+        let cost = cost_of(frames);
         let fits = self.fits(sink, cost);
         match self.flow.overflow {
             Overflow::DropNewest if !fits => self.passed.dropped.newest += 1,
@@ -234,20 +245,20 @@ impl Lane {
                 self.is_over = true;
             }
             Overflow::Block | Overflow::DropNewest | Overflow::Disconnect => {
-                self.push(&frames, cost);
+                self.push(frames, cost);
             }
             Overflow::DropOldest => {
                 while !self.fits(sink, cost) {
                     self.drop_front();
                     self.passed.dropped.oldest += 1;
                 }
-                self.push(&frames, cost);
+                self.push(frames, cost);
             }
             Overflow::Conflate => {
                 while self.drop_front().is_some() {
                     self.passed.dropped.conflated += 1;
                 }
-                self.push(&frames, cost);
+                self.push(frames, cost);
             }
         }
     }
@@ -394,17 +405,19 @@ impl Forward {
         Some(lane.facts(session))
     }
 
-    /// Takes what the other end read, as much as it may; `write` writes a session.
+    /// Takes what the other end read, as much as it may; `write` writes a session. Whether something
+    /// waits for room behind the session.
     pub(super) fn take(
         &self,
         session: &mut Session,
         received: &mut VecDeque<Received>,
         write: &dyn Fn(&mut Session),
-    ) {
+    ) -> bool {
         let mut wire = self.wire();
         let Some(lane) = wire.lane.as_mut().filter(|lane| !lane.is_closed) else {
             // Nobody is there to take it; the other end is told, and ends.
-            return received.clear();
+            received.clear();
+            return false;
         };
         while let Some(next) = received.pop_front() {
             let frames = match next {
@@ -415,18 +428,19 @@ impl Forward {
                 }
                 Received::Message(frames) => frames,
             };
-            // To the kernel first: a read may bring more than a window, and it is not the peer's
-            // fault that it came at once.
-            if lane.queue.is_empty() && session.queued_bytes() >= lane.window() {
+            // To the kernel first: a read may bring more than there is room for, and it is not the
+            // peer's fault that it came at once.
+            let mut is_direct = lane.is_direct(session, &frames);
+            if !is_direct && lane.queue.is_empty() {
                 write(session);
+                is_direct = lane.is_direct(session, &frames);
             }
-            if lane.blocks(session, &frames) {
+            if let Some(frames) = lane.offer(session, frames, is_direct) {
                 received.push_front(Received::Message(frames));
                 break;
             }
-            lane.flow.tap.see(&frames);
-            lane.offer(session, frames);
         }
+        lane.holds_back || !lane.queue.is_empty()
     }
 
     /// After the kernel took bytes: moves up what waits, and says whether anything moved. The other

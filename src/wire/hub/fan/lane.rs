@@ -345,6 +345,15 @@ impl Lane {
         });
     }
 
+    /// The oldest message that waits.
+    fn front(&mut self) -> Option<Bytes> {
+        if self.queue.is_empty() {
+            self.seal();
+        }
+        let bytes = &self.queue.front()?.bytes;
+        Some(bytes.slice(..measure(bytes, 0).0))
+    }
+
     /// Takes the oldest message that waits. Gives its bytes.
     fn pop(&mut self) -> Option<(Bytes, u64)> {
         if self.queue.is_empty() {
@@ -440,9 +449,14 @@ impl Lane {
         };
         loop {
             while session.queued_bytes() < waiting_max
-                && let Some((message, payload)) = self.pop()
+                && let Some(next) = self.front()
             {
-                if session.send(frames(&message)).is_ok() {
+                let next = frames(&next);
+                if !session.fits(&next) {
+                    break;
+                }
+                let (_, payload) = self.pop().expect("it was looked at");
+                if session.send(next).is_ok() {
                     self.passed.sent += 1;
                     self.passed.sent_bytes += payload;
                 } else {

@@ -1,6 +1,6 @@
 //! Lanes against a kernel that takes as much as it is told to, beside an account of single messages.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -9,23 +9,49 @@ use super::super::encode;
 use super::*;
 use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
-use crate::wire::hub::{Security, SessionConfig, Side};
+use crate::wire::curve::{self, CurveClient};
+use crate::wire::hub::{Admission, Guard, Security, SessionConfig, Side};
 
 /// An open session of a port for subscribers, and what it wrote so far taken away.
 fn session() -> Session {
+    let (ours, theirs) = (Side::Listening(Security::Open), Side::Dialling(None));
+    session_of((ours, theirs), &WireLimits::default())
+}
+
+/// The same under CURVE, with so much room for what waits.
+fn sealed(peer_bytes_max: usize) -> Session {
+    let pair = curve::generate();
+    let guard = Guard::new(Admission {
+        own: vec![pair.clone()],
+        allowed: BTreeMap::from([(pair.public, "ann".into())]),
+        ..Admission::default()
+    });
+    let keys = CurveClient {
+        server: pair.public,
+        own: pair,
+    };
+    let limits = WireLimits {
+        peer_bytes_max,
+        ..WireLimits::default()
+    };
+    let ours = Side::Listening(Security::Curve(Arc::new(guard)));
+    session_of((ours, Side::Dialling(Some(Arc::new(keys)))), &limits)
+}
+
+fn session_of((ours, theirs): (Side, Side), limits: &WireLimits) -> Session {
     let new = |socket_type, side| {
         Session::new(SessionConfig {
             socket_type,
             announce: Bytes::new(),
-            limits: Arc::new(WireLimits::default()),
+            limits: Arc::new(limits.clone()),
             side,
             is_near: true,
         })
     };
-    let mut ours = new(SocketType::Xpub, Side::Listening(Security::Open));
-    let mut theirs = new(SocketType::Sub, Side::Dialling(None));
+    let mut ours = new(SocketType::Xpub, ours);
+    let mut theirs = new(SocketType::Sub, theirs);
     theirs.release();
-    for _ in 0..4 {
+    for _ in 0..8 {
         pass(&mut theirs, &mut ours);
         pass(&mut ours, &mut theirs);
     }
@@ -315,4 +341,26 @@ fn a_queue_of_slivers_costs_what_it_counts_and_an_idle_one_nothing() {
     pipe.room = usize::MAX / 2;
     pipe.advance();
     assert_eq!(pipe.lane.queue.capacity() + pipe.lane.tail.capacity(), 0);
+}
+
+#[test]
+fn what_a_lane_took_waits_there_until_its_encrypted_session_has_room() {
+    const COUNT: u64 = 500;
+    let mut rng = Rng::with_seed(1);
+    let (bytes, span) = messages(&mut rng, 0, COUNT);
+    let mut pipe = Pipe {
+        session: sealed(1_024),
+        ..Pipe::new(bounds(Overflow::DropNewest, 1 << 20, None))
+    };
+    assert_eq!(pipe.offer(&bytes, &[span]), 0);
+    let passed = pipe.lane.passed().unwrap();
+    assert!(passed.sent > 0 && passed.queued > COUNT / 2, "{passed:?}");
+    assert!(pipe.session.queued_bytes() <= 1_024 + 1_000);
+    while !pipe.lane.is_empty() || pipe.session.is_behind() {
+        pipe.room = rng.usize(1..5_000);
+        pipe.advance();
+        pipe.check();
+    }
+    let passed = pipe.lane.passed().unwrap();
+    assert_eq!((passed.sent, passed.dropped_all()), (COUNT, 0));
 }

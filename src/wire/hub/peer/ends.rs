@@ -60,10 +60,14 @@ impl Peer {
     fn accept(&self, received: &mut VecDeque<Received>) {
         let forward = self.forward.as_ref().expect("both ends of a wire forward");
         let mut state = self.state();
-        forward.take(&mut state.session, received, &|session| {
+        let waits = forward.take(&mut state.session, received, &|session| {
             drop(self.write(session));
         });
         self.flush_soon(&mut state);
+        if waits {
+            // Where the kernel took all there was, nothing else has the task move up what waits.
+            self.wake.notify_one();
+        }
     }
 
     /// The connection is gone: what it read is handed on, as long as somebody may take it.
