@@ -254,11 +254,7 @@ fn what_is_subscribed_to_is_listed_and_who_left_stays_in_the_sum() {
     drop(sub);
     let gone = wait_for("it left", || {
         let listed = world.ok(&["bus", "ls", "-o", "json"]).json();
-        listed["subscribers"]
-            .as_array()
-            .unwrap()
-            .is_empty()
-            .then_some(listed)
+        (listed["subscribers"] == 0).then_some(listed)
     });
     let passed = &gone["passed"];
     assert!(passed["matched"].as_u64().unwrap() >= 4, "{passed}");
@@ -288,9 +284,8 @@ fn buses_that_are_linked_both_ways_deliver_once() {
     wait_for("both buses subscribe at each other", || {
         let linked = |name| {
             let listed = world.ok(&["bus", "ls", "-n", name, "-o", "json"]).json();
-            let subscribers = listed["subscribers"].as_array().unwrap().clone();
             let topics = listed["topics"].as_array().unwrap().len();
-            subscribers.iter().any(|it| it["is_bus"] == true) && topics == 1
+            listed["buses"] == 1 && topics == 1
         };
         (linked("east") && linked("west")).then_some(())
     });

@@ -80,6 +80,7 @@ impl Args {
             "passed": fan["passed"],
             "retained": fan["retained"],
             "subscribers": fan["subscribers"],
+            "buses": fan["buses"],
             "topics": topics,
         });
         match self.format.format {
@@ -109,13 +110,13 @@ fn table(report: &Value) -> String {
     let passed = &report["passed"];
     let dropped = passed["dropped"].as_object().into_iter().flatten();
     let dropped: u64 = dropped.filter_map(|(_, count)| count.as_u64()).sum();
-    let subscribers = report["subscribers"].as_array().map_or(0, Vec::len);
     format!(
-        "{topics}\n\n{} published ({}/s), {} of them for nobody; to {subscribers} subscribers and \
+        "{topics}\n\n{} published ({}/s), {} of them for nobody; to {} subscribers and \
          those that left: {} matched, {} sent ({}/s), {} queued, {dropped} dropped",
         report["published"],
         number(&report["published_per_second"]),
         report["unmatched"],
+        report["subscribers"],
         passed["matched"],
         passed["sent"],
         number(&report["sent_per_second"]),

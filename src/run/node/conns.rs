@@ -161,12 +161,21 @@ pub fn facts(hub: &Hub, limits: &WireLimits) -> Map<String, Value> {
     facts
 }
 
-/// What of a `status` whoever may connect may read: nothing of who else does, nor where anybody is.
+/// The same for whoever may connect: nothing of who else does, and nothing looked up for it.
+pub fn counts(hub: &Hub, limits: &WireLimits) -> Map<String, Value> {
+    let counts = json!({ "open": hub.open(), "pending": hub.pending() });
+    let mut facts = Map::new();
+    let mut tell = |key: &str, value: Value| facts.insert(key.to_owned(), value);
+    tell("connected", counts);
+    tell("listeners", json!(hub.counters()));
+    tell("limits", json!(limits));
+    facts
+}
+
+/// What of a `status` with [`counts`] whoever may connect may read: nothing of where anybody is.
 pub fn for_strangers(mut status: Value) -> Value {
     let told = status.as_object_mut().expect("a status is an object");
-    for key in ["connections", "refused", "bans", "pid"] {
-        told.remove(key);
-    }
+    told.remove("pid");
     for peer in told
         .get_mut("peers")
         .and_then(Value::as_array_mut)

@@ -29,11 +29,11 @@ use crate::run::keys::Keyring;
 use crate::wire::hub::{ConnId, Fan, Hub, HubEvent, Security, SendError};
 use crate::wire::linger::Linger;
 
-use super::conns;
 use super::rekeying::rekeyed;
 use super::tapping::Tapping;
 use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable, on_one_thread};
 use dials::Dialled;
+use health::Shown;
 pub(super) use start::start;
 
 /// Runs a role to its end.
@@ -47,6 +47,8 @@ struct Driver<M> {
     hub: Hub,
     /// What fans out for the machine, where that is a bus.
     fan: Option<Arc<Fan>>,
+    /// What strangers were told of that.
+    shown: Shown,
     /// What it keeps on disk, where it keeps anything.
     store: Option<Store>,
     /// Its keys, where a socket that listens is encrypted.
@@ -116,6 +118,7 @@ impl<M: Machine> Driver<M> {
         let mut driver = Self {
             tapping,
             fan,
+            shown: Shown::new(),
             store,
             config: config.clone(),
             machine,
@@ -296,7 +299,7 @@ impl<M: Machine> Driver<M> {
             }
             Action::Report { caller, id } => {
                 // By the health socket it is asked of the driver, and told all.
-                let told = conns::for_strangers(self.facts());
+                let told = self.told();
                 self.act(caller.reply(&Reply::new(zn1::OK, id, told)), unsent);
             }
         }

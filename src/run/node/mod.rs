@@ -431,13 +431,20 @@ impl Node {
     /// What of the facts this caller may know: all by the health socket.
     fn told(&self, caller: u64) -> Value {
         let asked = self.hub.connection(ConnId(caller));
-        match asked.is_some_and(|facts| facts.port == HEALTH) {
-            true => self.facts(),
-            false => conns::for_strangers(self.facts()),
-        }
+        let (mut told, connections) = match asked.is_some_and(|facts| facts.port == HEALTH) {
+            true => (self.facts(), conns::facts(&self.hub, &self.limits)),
+            false => (
+                conns::for_strangers(self.facts()),
+                conns::counts(&self.hub, &self.limits),
+            ),
+        };
+        told.as_object_mut()
+            .expect("facts are an object")
+            .extend(connections);
+        told
     }
 
-    /// What `status` answers: facts only.
+    /// What `status` answers, but for the connections: facts only.
     fn facts(&self) -> Value {
         let peers: Vec<Value> = self
             .machine
@@ -454,16 +461,13 @@ impl Node {
                 })
             })
             .collect();
-        let mut facts = json!({
+        json!({
             "role": "replica",
             "name": self.name,
             "pid": std::process::id(),
             "facts": self.machine.counters(),
             "peers": peers,
-        });
-        let told = facts.as_object_mut().expect("made in the line above");
-        told.extend(conns::facts(&self.hub, &self.limits));
-        facts
+        })
     }
 }
 

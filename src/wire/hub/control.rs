@@ -95,6 +95,12 @@ impl Hub {
         facts
     }
 
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        let entries = self.connections.values();
+        entries.filter(|entry| entry.is_open).count()
+    }
+
     /// How many are in their handshake, or wait for a name.
     pub fn pending(&self) -> usize {
         let is_pending = |entry: &&Entry| !entry.is_open;

@@ -1,6 +1,8 @@
 //! The health verbs of a role with the common driver: `ping`, `status`, `reconfigure`, `drain`, and
 //! those about connections and taps, which all roles share.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -11,10 +13,14 @@ use crate::roles;
 use crate::roles::machine::{self, Machine};
 use crate::run::node::conns;
 use crate::wire::hub::ConnId;
+use crate::wire::hub::Fan;
 use crate::wire::hub::FanFacts;
 
 use super::dials::Dialled;
 use super::{Driver, common, fanning};
+
+/// How much longer than a look at all subscribers takes its result is told to strangers.
+const SHOWN_RESTS: u32 = 20;
 
 /// The params of `reconfigure`.
 #[derive(Deserialize)]
@@ -78,7 +84,31 @@ impl<M: Machine> Driver<M> {
     }
 
     /// The answer to `status`: facts only.
-    pub(super) fn facts(&self) -> Value {
+    fn facts(&self) -> Value {
+        let mut facts = self.own_facts();
+        if let Some(fan) = &self.fan {
+            let fan = fan.facts();
+            tell_fan(&mut facts, &totals(&fan), json!(fan));
+        }
+        let known = facts.as_object_mut().expect("facts are an object");
+        known.extend(conns::facts(&self.hub, &self.limits));
+        facts
+    }
+
+    /// The same for whoever may connect. What grows with the connections is not looked up, or not
+    /// each time: to ask costs a peer nothing.
+    pub(super) fn told(&mut self) -> Value {
+        let mut facts = self.own_facts();
+        if let Some(fan) = &self.fan {
+            let (totals, fan) = self.shown.of(fan);
+            tell_fan(&mut facts, totals, fan.clone());
+        }
+        let known = facts.as_object_mut().expect("facts are an object");
+        known.extend(conns::counts(&self.hub, &self.limits));
+        conns::for_strangers(facts)
+    }
+
+    fn own_facts(&self) -> Value {
         let told = common(&self.config);
         let mut facts = json!({
             "role": self.config.kind().as_str(),
@@ -87,18 +117,54 @@ impl<M: Machine> Driver<M> {
             "facts": self.machine.facts(),
             "peers": self.dialled.iter().map(Dialled::facts).collect::<Vec<_>>(),
         });
-        if let Some(fan) = &self.fan {
-            let fan = fan.facts();
-            let counted = facts["facts"].as_object_mut().into_iter();
-            counted.for_each(|counted| counted.extend(totals(&fan)));
-            facts["fan"] = json!(fan);
-        }
         if let Some(store) = &self.store {
             facts["store"] = json!(store.facts());
         }
-        let known = facts.as_object_mut().expect("made in the lines above");
-        known.extend(conns::facts(&self.hub, &self.limits));
         facts
+    }
+}
+
+/// Adds what a fan knows to what a bus does.
+fn tell_fan(facts: &mut Value, totals: &Map<String, Value>, fan: Value) {
+    let counted = facts["facts"].as_object_mut().into_iter();
+    counted.for_each(|counted| counted.extend(totals.clone()));
+    facts["fan"] = fan;
+}
+
+/// What was last told of a fan to whoever may connect.
+pub(super) struct Shown {
+    at: Instant,
+    /// How long it takes to look.
+    took: Duration,
+    told: Option<(Map<String, Value>, Value)>,
+}
+
+impl Shown {
+    pub(super) fn new() -> Self {
+        Self {
+            at: Instant::now(),
+            took: Duration::ZERO,
+            told: None,
+        }
+    }
+
+    /// What a fan knows, of its subscribers only how many there are; looked up again once twenty
+    /// times as long passed as that takes. With a few subscribers that is at once.
+    fn of(&mut self, fan: &Fan) -> &(Map<String, Value>, Value) {
+        if self.at.elapsed() >= self.took * SHOWN_RESTS {
+            self.told = None;
+        }
+        self.told.get_or_insert_with(|| {
+            self.at = Instant::now();
+            let facts = fan.facts();
+            let buses = facts.subscribers.iter().filter(|it| it.is_bus).count();
+            let mut told = json!(facts);
+            told["subscribers"] = json!(facts.subscribers.len());
+            told["buses"] = json!(buses);
+            let told = (totals(&facts), told);
+            self.took = self.at.elapsed();
+            told
+        })
     }
 }
 
@@ -116,4 +182,45 @@ fn totals(fan: &FanFacts) -> Map<String, Value> {
         .map(|(key, value)| (key.to_owned(), value))
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use crate::model::policy::Overflow;
+    use crate::wire::hub::{FanConfig, Ring, Tap};
+
+    use super::*;
+
+    #[test]
+    fn strangers_are_told_counts_and_do_not_make_us_count_again_and_again() {
+        let fan = Fan::new(FanConfig {
+            overflow: Overflow::DropNewest,
+            bytes_max: 1_000,
+            messages_max: None,
+            welcome: None,
+            retain_max: 0,
+            is_sequenced: false,
+            buses: BTreeSet::new(),
+            tap: Tap::new(&Arc::new(Ring::default()), 0),
+        });
+        let mut shown = Shown::new();
+        let (totals, told) = shown.of(&fan).clone();
+        assert_eq!(
+            (&told["subscribers"], &told["buses"]),
+            (&json!(0), &json!(0))
+        );
+        assert_eq!(
+            (&totals["published"], &told["published"]),
+            (&json!(0), &json!(0))
+        );
+        fan.publish(&["news".into()]);
+        shown.took = Duration::from_secs(1_000);
+        assert_eq!(shown.of(&fan).1, told, "it was dear, and stays for a while");
+        shown.took = Duration::ZERO;
+        assert_eq!(shown.of(&fan).1["published"], 1, "it was cheap");
+        assert!(shown.took > Duration::ZERO);
+    }
 }
