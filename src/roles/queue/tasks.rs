@@ -108,6 +108,16 @@ pub(super) enum Waiter {
     Zn1(Caller, Bytes),
 }
 
+impl Waiter {
+    /// Who it is, and the id of a ZN1 request.
+    pub(super) fn who(&self) -> (&Caller, Option<&Bytes>) {
+        match self {
+            Self::Plain(caller) | Self::Majordomo(caller) => (caller, None),
+            Self::Zn1(caller, id) => (caller, Some(id)),
+        }
+    }
+}
+
 /// Why an attempt came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {

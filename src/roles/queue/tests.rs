@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bench;
+mod bounds;
 mod deadlines;
 
 use serde_json::json;

@@ -222,21 +222,18 @@ impl Machine {
         match task.state {
             State::Dead if waits => Ok(Some(self.obituary(key, id))),
             _ if !waits => Ok(Some(self.receipt(key, id, true))),
-            _ if task.waiters.len() >= WAITERS_MAX => {
-                let words = "too many wait for this task";
-                Err(Refused::new(zn1::BACK_PRESSURE, words))
-            }
             _ => {
                 // Whoever asks again by the same request, or is gone, has no other answer to come.
                 let peers = &self.peers;
-                let is_over = |it: &Waiter| match it {
-                    Waiter::Zn1(other, known) => {
-                        *known == id
-                            && (other.conn == caller.conn || !peers.contains_key(&other.conn))
-                    }
-                    Waiter::Plain(_) | Waiter::Majordomo(_) => false,
-                };
-                task.waiters.retain(|it| !is_over(it));
+                task.waiters.retain(|it| {
+                    let (other, known) = it.who();
+                    let is_same = other.conn == caller.conn && known == Some(&id);
+                    !is_same && peers.contains_key(&other.conn)
+                });
+                if task.waiters.len() >= WAITERS_MAX {
+                    let words = "too many wait for this task";
+                    return Err(Refused::new(zn1::BACK_PRESSURE, words));
+                }
                 task.waiters.push(Waiter::Zn1(caller.clone(), id));
                 Ok(None)
             }

@@ -1,0 +1,36 @@
+//! What peers can have the queue hold, and that what is full is so for nobody for ever.
+
+use serde_json::json;
+
+use super::bench::Bench;
+use crate::model::limits::queue::WAITERS_MAX;
+
+#[test]
+fn who_gave_up_waiting_for_a_task_takes_no_place_of_those_who_wait() {
+    let mut bench = Bench::new(1 << 20);
+    let submit = json!({"service": "slow", "wait": true, "id": "s1"});
+    // One client that asks again and again, each time by another connection.
+    for conn in 0..2 * WAITERS_MAX as u64 {
+        bench.open("front", conn);
+        assert_eq!(bench.ask(conn, "submit", submit.clone(), &["x"]), None);
+        bench.close(conn);
+        bench.pass(1);
+    }
+    // As many as may wait are there, and one more is not.
+    for conn in 100..100 + WAITERS_MAX as u64 {
+        bench.open("front", conn);
+        assert_eq!(bench.ask(conn, "submit", submit.clone(), &["x"]), None);
+    }
+    bench.open("front", 99);
+    let refused = bench.asks(99, "submit", submit.clone(), &["x"]);
+    assert_eq!(refused.status, 429);
+    // Who waits already asks again by the same request.
+    assert_eq!(bench.ask(100, "submit", submit, &["x"]), None);
+    let taken = bench.asks(99, "take", json!({"service": "slow"}), &[]);
+    let token = &taken.result["token"];
+    bench.asks(99, "done", json!({"token": token}), &["done"]);
+    for conn in 100..100 + WAITERS_MAX as u64 {
+        assert_eq!(bench.reply(conn).unwrap().body, ["done"]);
+    }
+    assert_eq!(bench.counters().unclaimed, 0);
+}
