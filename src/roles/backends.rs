@@ -5,7 +5,7 @@
 //! first answer counts, whichever try it is of; later ones are thrown away. Everything here is bounded
 //! by the owner, who asks [`Backends::in_hand`] before it asks for more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +36,8 @@ pub struct Backends {
     asked: BTreeMap<Number, Asked>,
     /// When each try ends, in order since all take equally long; may name ones that are answered.
     ends: VecDeque<(Duration, Number)>,
-    /// Those that nobody could be asked, first come first.
-    waiting: VecDeque<Number>,
+    /// Those that nobody could be asked, first come first: each once, and only while it is asked.
+    waiting: BTreeSet<Number>,
     last: Number,
     bytes: usize,
     retried: u64,
@@ -74,7 +74,7 @@ impl Backends {
             open: Vec::new(),
             asked: BTreeMap::new(),
             ends: VecDeque::new(),
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             last: 0,
             bytes: 0,
             retried: 0,
@@ -134,7 +134,7 @@ impl Backends {
         (asked.at, asked.end) = (None, end);
         self.ends.push_back((end, number));
         if !self.send(number, actions) {
-            self.waiting.push_back(number);
+            self.waiting.insert(number);
         }
         true
     }
@@ -150,6 +150,7 @@ impl Backends {
         };
         backend.in_hand += 1;
         asked.at = Some(backend.conn);
+        self.waiting.remove(&number);
         let head = [Bytes::copy_from_slice(&number.to_be_bytes()), Bytes::new()];
         actions.push(Action::Send {
             conn: backend.conn,
@@ -159,12 +160,10 @@ impl Backends {
     }
 
     fn send_waiting(&mut self, actions: &mut Vec<Action>) {
-        while let Some(number) = self.waiting.front().copied() {
-            let is_waiting = self.asked.get(&number).is_some_and(|it| it.at.is_none());
-            if is_waiting && !self.send(number, actions) {
+        while let Some(number) = self.waiting.first().copied() {
+            if !self.send(number, actions) {
                 return;
             }
-            self.waiting.pop_front();
         }
     }
 
@@ -215,6 +214,7 @@ impl Backends {
     /// Forgets a request that nobody waits for any more.
     fn forget(&mut self, number: Number) -> Option<Asked> {
         let asked = self.asked.remove(&number)?;
+        self.waiting.remove(&number);
         self.bytes -= asked.bytes();
         Some(asked)
     }
@@ -269,5 +269,65 @@ impl Backends {
             }
         }
         self.again(now, silent, actions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience() -> Patience {
+        Patience {
+            timeout_ms: 100,
+            tries: 3,
+        }
+    }
+
+    fn ask(backends: &mut Backends, now: Duration, actions: &mut Vec<Action>) -> Number {
+        backends.ask(now, vec![Bytes::from_static(b"q")], actions)
+    }
+
+    #[test]
+    fn while_nobody_is_there_each_request_waits_once_and_leaves_nothing_when_it_is_given_up() {
+        let mut backends = Backends::new(patience());
+        let mut actions = Vec::new();
+        for round in 0..50 {
+            let now = Duration::from_secs(round);
+            let number = ask(&mut backends, now, &mut actions);
+            let mut given_up = Vec::new();
+            while let Some(due) = backends.deadline() {
+                assert!(backends.waiting.len() <= 1, "{:?}", backends.waiting);
+                given_up.extend(backends.tick(due, &mut actions));
+            }
+            assert_eq!(given_up, [number]);
+            assert!(backends.waiting.is_empty());
+        }
+        assert_eq!((actions.len(), backends.in_hand()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn those_that_wait_go_out_once_each_in_the_order_in_which_they_were_asked() {
+        let mut backends = Backends::new(patience());
+        let mut actions = Vec::new();
+        let asked: Vec<Number> = (0..3)
+            .map(|ms| ask(&mut backends, Duration::from_millis(ms), &mut actions))
+            .collect();
+        // The first is tried again meanwhile, and keeps its place.
+        assert_eq!(
+            backends.tick(Duration::from_millis(100), &mut actions),
+            Vec::<Number>::new()
+        );
+        backends.opened(Conn(1), &mut actions);
+        let sent: Vec<Number> = actions
+            .iter()
+            .map(|action| match action {
+                Action::Send { frames, .. } => {
+                    Number::from_be_bytes(frames[0].as_ref().try_into().unwrap())
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(sent, asked);
+        assert!(backends.waiting.is_empty());
     }
 }
