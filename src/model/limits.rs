@@ -129,7 +129,7 @@ pub mod queue {
     pub const SERVICES_MAX: usize = 1_024;
     /// Ids of done tasks that are remembered, so that the same task is not done again.
     pub const KNOWN_MAX: usize = 10_000;
-    /// Bytes of their answers.
+    /// Bytes of their answers; the oldest answers go, their ids stay.
     pub const KNOWN_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// Who may wait for one task, one more is refused.
     pub const WAITERS_MAX: usize = 16;

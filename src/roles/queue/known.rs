@@ -23,7 +23,7 @@ pub(super) enum Known {
 pub(super) struct Done {
     /// Attempts it took.
     pub(super) attempts: u32,
-    /// The answer; nothing where it was too large to be kept.
+    /// The answer; nothing where it is not kept.
     pub(super) body: Option<Vec<Bytes>>,
 }
 
@@ -33,6 +33,9 @@ pub(super) struct Ids {
     known: HashMap<Bytes, Known>,
     /// Ids of done tasks, oldest first.
     done: VecDeque<Bytes>,
+    /// How many of the oldest have no answer any more.
+    bare: usize,
+    /// Bytes of the answers.
     bytes: usize,
 }
 
@@ -54,7 +57,8 @@ impl Ids {
         self.known.remove(id);
     }
 
-    /// A task was done; the oldest are forgotten where there are too many.
+    /// A task was done. The oldest ids are forgotten where there are too many; where their answers
+    /// are too large, the oldest answers go and their ids stay.
     pub(super) fn done(&mut self, id: Bytes, attempts: u32, body: &[Bytes]) {
         let bytes = bytes_of(Some(body));
         // One answer takes at most an eighth of what there is for all.
@@ -65,12 +69,20 @@ impl Ids {
         self.known
             .insert(id.clone(), Known::Done(Done { attempts, body }));
         self.done.push_back(id);
-        while self.done.len() > KNOWN_MAX || self.bytes > KNOWN_BYTES_MAX {
-            let Some(oldest) = self.done.pop_front() else {
-                break;
-            };
+        if self.done.len() > KNOWN_MAX
+            && let Some(oldest) = self.done.pop_front()
+        {
+            self.bare = self.bare.saturating_sub(1);
             if let Some(Known::Done(done)) = self.known.remove(&oldest) {
                 self.bytes -= bytes_of(done.body.as_deref());
+            }
+        }
+        while self.bytes > KNOWN_BYTES_MAX
+            && let Some(oldest) = self.done.get(self.bare)
+        {
+            self.bare += 1;
+            if let Some(Known::Done(done)) = self.known.get_mut(oldest) {
+                self.bytes -= bytes_of(done.body.take().as_deref());
             }
         }
     }
@@ -80,8 +92,16 @@ impl Ids {
 mod tests {
     use super::*;
 
+    /// Whether an id is known, and whether its answer is.
+    fn kept(ids: &Ids, id: &str) -> (bool, bool) {
+        match ids.get(id.as_bytes()) {
+            Some(Known::Done(done)) => (true, done.body.is_some()),
+            Some(Known::Here(_)) | None => (false, false),
+        }
+    }
+
     #[test]
-    fn the_oldest_answers_are_forgotten_by_number_and_by_bytes() {
+    fn the_oldest_ids_are_forgotten_by_number_and_answers_alone_by_bytes() {
         let mut ids = Ids::default();
         for number in 0..=KNOWN_MAX {
             ids.done(number.to_string().into(), 1, &[Bytes::from_static(b"x")]);
@@ -89,19 +109,21 @@ mod tests {
         assert!(ids.get(b"0").is_none() && ids.get(b"1").is_some());
         let large = Bytes::from(vec![0; KNOWN_BYTES_MAX / 8]);
         for number in 0..9 {
-            ids.done(
-                format!("large {number}").into(),
-                1,
-                std::slice::from_ref(&large),
-            );
+            let id = format!("large {number}");
+            ids.done(id.into(), 1, std::slice::from_ref(&large));
         }
         assert!(ids.bytes <= KNOWN_BYTES_MAX);
-        assert!(ids.get(b"large 0").is_none() && ids.get(b"large 1").is_some());
+        assert_eq!(kept(&ids, "large 0"), (true, false));
+        assert_eq!(kept(&ids, "large 1"), (true, true));
+        assert_eq!(kept(&ids, "10000"), (true, false));
         let larger = Bytes::from(vec![0; KNOWN_BYTES_MAX / 8 + 1]);
         ids.done("larger".into(), 1, &[larger]);
-        let Some(Known::Done(done)) = ids.get(b"larger") else {
-            panic!("that it was done is known");
-        };
-        assert!(done.body.is_none());
+        assert_eq!(kept(&ids, "larger"), (true, false));
+        // Small ones after that push the bare ones out, and the accounts stay right.
+        for number in 0..KNOWN_MAX {
+            ids.done(format!("again {number}").into(), 1, &["x".into()]);
+        }
+        assert_eq!((ids.bytes, ids.bare), (KNOWN_MAX, 0));
+        assert_eq!(ids.known.len(), KNOWN_MAX);
     }
 }

@@ -167,12 +167,15 @@ impl Machine {
             self.counters.duplicates += 1;
             return match known {
                 Known::Done(done) => {
-                    let body = match asked.wait {
-                        true => done.body.clone().unwrap_or_default(),
-                        false => Vec::new(),
-                    };
                     let name = String::from_utf8_lossy(id.as_deref().unwrap_or_default());
-                    Ok(Some(flow::done(request.id, &name, done.attempts, body)))
+                    let body = match asked.wait {
+                        true => done.body.clone(),
+                        false => Some(Vec::new()),
+                    };
+                    Ok(Some(match body {
+                        Some(body) => flow::done(request.id, &name, done.attempts, body),
+                        None => not_kept(request.id, &name, done.attempts),
+                    }))
                 }
                 Known::Here(key) => {
                     let key = *key;
@@ -360,6 +363,13 @@ fn name(what: &str, given: Option<String>) -> Result<Option<Bytes>, Refused> {
         }
         given => Ok(given),
     }
+}
+
+/// What is said of a task that was done, whose answer there is no more.
+fn not_kept(id: Bytes, task: &str, attempts: u32) -> Reply {
+    let error = format!("`{task}` is done, and its answer is not kept");
+    let result = json!({"error": error, "task": task, "attempts": attempts});
+    Reply::new(zn1::NOT_FOUND, id, result)
 }
 
 /// A lease that is asked for, within its limits.

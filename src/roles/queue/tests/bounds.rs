@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::bench::Bench;
-use crate::model::limits::queue::WAITERS_MAX;
+use crate::model::limits::queue::{KNOWN_BYTES_MAX, WAITERS_MAX};
 
 #[test]
 fn who_gave_up_waiting_for_a_task_takes_no_place_of_those_who_wait() {
@@ -33,4 +33,27 @@ fn who_gave_up_waiting_for_a_task_takes_no_place_of_those_who_wait() {
         assert_eq!(bench.reply(conn).unwrap().body, ["done"]);
     }
     assert_eq!(bench.counters().unclaimed, 0);
+}
+
+#[test]
+fn a_task_with_a_large_answer_is_done_once_and_who_asks_for_the_answer_hears_that_it_is_gone() {
+    let mut bench = Bench::new(1 << 20);
+    bench.open("front", 1);
+    let submit = json!({"service": "large", "id": "l1", "wait": true});
+    bench.open("front", 2);
+    assert_eq!(bench.ask(1, "submit", submit.clone(), &["x"]), None);
+    let taken = bench.asks(2, "take", json!({"service": "large"}), &[]);
+    let large = "x".repeat(KNOWN_BYTES_MAX / 8 + 1);
+    let token = &taken.result["token"];
+    bench.asks(2, "done", json!({"token": token}), &[&large]);
+    assert_eq!(bench.reply(1).unwrap().body, [large]);
+    let again = bench.asks(1, "submit", submit, &["x"]);
+    assert_eq!(again.status, 404);
+    assert_eq!(
+        again.result,
+        json!({"error": "`l1` is done, and its answer is not kept", "task": "l1", "attempts": 1})
+    );
+    let submit = json!({"service": "large", "id": "l1"});
+    let known = bench.asks(1, "submit", submit, &["x"]);
+    assert_eq!((known.status, bench.counters().accepted), (200, 1));
 }
