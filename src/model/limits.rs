@@ -117,6 +117,13 @@ pub mod hub {
     pub const TAP_FRAME_BYTES_MAX: usize = 64 * 1024;
 }
 
+/// Bounds of a request, whoever it is for.
+pub mod request {
+    /// The bytes of its envelope and of the places of its frames: what is kept to give an answer back.
+    /// Each hop on the way takes some 40 of them.
+    pub const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
+}
+
 /// Bounds of a task queue.
 pub mod queue {
     /// Bytes of tasks and dead letters, where the manifest does not say `max`.

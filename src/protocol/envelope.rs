@@ -22,6 +22,19 @@ pub fn split(mut frames: Vec<Bytes>) -> (Vec<Bytes>, Vec<Bytes>) {
     }
 }
 
+/// What an envelope takes that is kept: its bytes, and the places of its frames.
+pub fn bytes_of(envelope: &[Bytes]) -> usize {
+    let frames = envelope.iter();
+    frames.map(|frame| frame.len() + size_of::<Bytes>()).sum()
+}
+
+/// Puts an envelope into memory of its own: what waits does not pin what it came with.
+pub fn own(envelope: &mut [Bytes]) {
+    for frame in envelope.iter_mut().filter(|frame| !frame.is_empty()) {
+        *frame = Bytes::copy_from_slice(frame);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::model::limits::request::ENVELOPE_BYTES_MAX;
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 
@@ -59,7 +60,7 @@ pub struct Counters {
     pub answered: u64,
     /// Requests given up: nobody answered in time, however often it was tried.
     pub given_up: u64,
-    /// Requests refused, because too many wait.
+    /// Requests refused, because too many wait, or for an envelope that is too large.
     pub refused: u64,
     /// Answers that nobody waited for any more.
     pub late: u64,
@@ -80,6 +81,14 @@ struct Asker {
     caller: Caller,
     /// The id of a ZN1 request.
     id: Option<Bytes>,
+}
+
+impl Asker {
+    /// Puts what is kept into memory of its own: a small request does not pin what it was read in.
+    fn own(&mut self) {
+        envelope::own(&mut self.caller.envelope);
+        self.id = self.id.as_deref().map(Bytes::copy_from_slice);
+    }
 }
 
 /// The proxy.
@@ -118,6 +127,12 @@ impl Machine {
 
     fn asked(&mut self, now: Duration, conn: Conn, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
         let (envelope, body) = envelope::split(frames);
+        if envelope::bytes_of(&envelope) > ENVELOPE_BYTES_MAX {
+            // It would have to be kept, and be sent back with any words.
+            self.counters.received += 1;
+            self.counters.refused += 1;
+            return;
+        }
         let caller = Caller { conn, envelope };
         if !zn1::is_zn1(&body) {
             return self.request(now, Asker { caller, id: None }, body, actions);
@@ -136,7 +151,7 @@ impl Machine {
     fn request(
         &mut self,
         now: Duration,
-        asker: Asker,
+        mut asker: Asker,
         body: Vec<Bytes>,
         actions: &mut Vec<Action>,
     ) {
@@ -155,6 +170,7 @@ impl Machine {
             return self.refuse(asker, actions);
         }
         self.callers += 1;
+        asker.own();
         let conn = asker.caller.conn;
         let same = key.as_ref().and_then(|key| self.asking.get(key));
         if let Some(waiting) = same.and_then(|number| self.waiting.get_mut(number)) {
@@ -421,6 +437,27 @@ pub(super) mod tests {
         });
         assert_eq!(to(&moved[0]), Conn(2));
         assert_eq!(to(&bench.answer(&moved[0])[0]), Conn(10));
+    }
+
+    #[test]
+    fn an_envelope_of_many_hops_comes_back_and_one_that_is_too_large_is_refused() {
+        let mut bench = Bench::new();
+        bench.open(BACKEND);
+        let mut ask = |hop: usize| {
+            let hop = Bytes::from(vec![b'e'; hop]);
+            let frames = vec![hop, Bytes::new(), Bytes::from_static(b"q")];
+            let (port, conn) = ("main".into(), Conn(10));
+            let sent = bench.step(Event::Message { port, conn, frames });
+            let answered = sent.first().map(|sent| bench.answer(sent));
+            (answered, bench.machine.counters.refused)
+        };
+        let most = ENVELOPE_BYTES_MAX - 2 * size_of::<Bytes>();
+        let (answered, refused) = ask(most);
+        let Some([Action::Send { frames, .. }]) = answered.as_deref() else {
+            panic!("{answered:?}");
+        };
+        assert_eq!((frames[0].len(), refused), (most, 0));
+        assert_eq!(ask(most + 1), (None, 1));
     }
 
     #[test]
