@@ -14,7 +14,7 @@ use crate::roles::machine::{Action, Conn};
 use super::tasks::{Key, State};
 use super::timers::Timer;
 use super::workers::Dialect;
-use super::{Machine, Peer, compact};
+use super::{Machine, Peer};
 
 /// How long all that a worker has may be expected to take it.
 const TOGETHER_MAX: Duration = Duration::from_millis(1);
@@ -206,7 +206,7 @@ impl Machine {
         self.counters.unbegun += 1;
         let task = self.tasks.of(key);
         task.attempt -= 1;
-        compact(&mut task.body);
+        task.compact();
         let (service, priority) = (task.service, task.priority);
         self.services.of(service).push_first(priority, key);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::model::limits::request::ENVELOPE_BYTES_MAX;
 use crate::protocol::envelope;
 use crate::protocol::mdp;
 use crate::protocol::zn1;
@@ -16,7 +17,7 @@ use crate::roles::machine::{Action, Caller, Conn};
 use super::Machine;
 use super::flow::Offer;
 use super::services::PLAIN;
-use super::tasks::{Waiter, bytes_of};
+use super::tasks::Waiter;
 
 /// A task that waits for room.
 #[derive(Debug)]
@@ -42,6 +43,11 @@ impl Machine {
     /// A message by the front port.
     pub(super) fn asked(&mut self, conn: Conn, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
         let (envelope, body) = split(frames);
+        if envelope::bytes_of(&envelope) > ENVELOPE_BYTES_MAX {
+            // It would have to be kept, and be sent back with any words.
+            self.counters.refused += 1;
+            return;
+        }
         let caller = Caller { conn, envelope };
         match body.first().map(|first| &**first) {
             Some(zn1::MAGIC) => self.verb(caller, body, actions),
@@ -90,7 +96,7 @@ impl Machine {
 
     /// Takes a task of a client that cannot be refused, or has it wait.
     fn offer(&mut self, conn: Conn, offer: Offer, actions: &mut Vec<Action>) {
-        let bytes = bytes_of(&offer.body);
+        let bytes = offer.bytes();
         if self.is_draining || bytes > self.config.bytes_max {
             self.counters.refused += 1;
         } else if self.held.is_empty() && self.has_room(bytes) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::model::limits::queue::DEAD_MAX;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles::machine::Action;
 
@@ -16,8 +15,6 @@ use super::tasks::{Deadline, Failure, Key, State, Task, Waiter};
 use super::timers::Timer;
 use super::{Machine, compact};
 
-/// The part of all bytes that dead letters may take.
-const DEAD_SHARE: usize = 4;
 /// The kind of failure of a task that nobody waits for any more.
 const OVERDUE: &str = "deadline";
 /// So many tasks that went out of turn are left in a list before it is swept.
@@ -31,17 +28,11 @@ impl Machine {
         let task = self.tasks.of(key);
         task.state = State::Dead;
         compact(&mut task.body);
-        self.dead_bytes += task.bytes;
         self.dead.push_back(key);
         self.tell_dead(key, actions);
-        let bytes_max = self.config.bytes_max / DEAD_SHARE;
-        while self.dead.len() > DEAD_MAX || self.dead_bytes > bytes_max {
-            let Some(oldest) = self.dead.pop_front() else {
-                break;
-            };
-            self.counters.forgotten += 1;
-            self.forget_dead(oldest);
-        }
+        self.tasks.recount(key);
+        self.dead_bytes += self.tasks.of(key).bytes;
+        self.trim_letters();
         self.admit(actions);
     }
 

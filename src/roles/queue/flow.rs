@@ -8,15 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::model::limits::queue::TASKS_MAX;
 use crate::protocol::mdp;
 use crate::protocol::zn1::{self, Reply};
 use crate::roles::machine::{Action, Caller, Conn};
 
+use super::Machine;
 use super::services::Hand;
 use super::tasks::{Failure, Key, Lease, State, Task, Token, Waiter, bytes_of};
 use super::timers::Timer;
-use super::{Machine, compact};
 
 /// The first rest before a task is tried again that failed, and the longest.
 const REST_MIN: Duration = Duration::from_millis(100);
@@ -37,6 +36,13 @@ pub(super) struct Offer {
     pub(super) waiter: Option<Waiter>,
 }
 
+impl Offer {
+    /// What it counts against the bound in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(&self.body) + self.waiter.as_ref().map_or(0, Waiter::bytes)
+    }
+}
+
 /// Its worker's connection ended.
 fn lost() -> Failure {
     ours("lost", "its worker was lost")
@@ -51,12 +57,6 @@ pub(super) fn ours(kind: &str, message: &str) -> Failure {
 }
 
 impl Machine {
-    /// Whether a task that counts so many bytes may be taken now.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
-        let with_it = self.tasks.bytes().saturating_add(bytes);
-        self.tasks.len() < TASKS_MAX && with_it <= self.config.bytes_max
-    }
-
     /// Takes a task for which there is room.
     pub(super) fn accept(&mut self, offer: Offer, actions: &mut Vec<Action>) -> Key {
         self.counters.accepted += 1;
@@ -64,7 +64,7 @@ impl Machine {
         let id = offer.id.as_deref().map(Bytes::copy_from_slice);
         let key = self.tasks.insert(Task {
             service: offer.service,
-            bytes: bytes_of(&offer.body),
+            bytes: offer.bytes(),
             body: offer.body,
             priority: offer.priority,
             id: id.clone(),
@@ -93,7 +93,7 @@ impl Machine {
         }
         let task = self.tasks.of(key);
         if !matches!(task.state, State::Leased(_)) {
-            compact(&mut task.body);
+            task.compact();
         }
         key
     }
@@ -360,8 +360,8 @@ impl Machine {
     fn release(&mut self, key: Key, failure: Failure, actions: &mut Vec<Action>) {
         self.end_attempt(key);
         self.counters.queued += 1;
+        self.note(key, failure);
         let task = self.tasks.of(key);
-        task.failure = Some(failure);
         if task.is_overdue(self.now) {
             return self.give_up_overdue(key, actions);
         }
@@ -369,7 +369,7 @@ impl Machine {
             return self.bury(key, actions);
         }
         let (service, priority) = (task.service, task.priority);
-        compact(&mut task.body);
+        task.compact();
         self.services.of(service).push_first(priority, key);
     }
 
@@ -379,9 +379,9 @@ impl Machine {
         self.end_attempt(key);
         self.counters.failed += 1;
         self.counters.queued += 1;
+        self.note(key, failure);
         let now = self.now;
         let task = self.tasks.of(key);
-        task.failure = Some(failure);
         if task.attempt >= task.attempts_max {
             self.bury(key, actions);
             return false;
@@ -394,7 +394,8 @@ impl Machine {
         let rest = REST_MIN.saturating_mul(doubled).min(REST_MAX);
         let timer = self.timers.set(now + rest, Timer::Delay(key));
         task.state = State::Delayed(timer);
-        compact(&mut task.body);
+        task.compact();
+        self.shorten(key);
         true
     }
 

@@ -17,6 +17,7 @@
 //! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
 //! | `workers` | who works: plain REP, Majordomo, by `take` |
 //! | `ahead` | what fast plain workers are given before they have answered |
+//! | `room` | how much of it there may be |
 //! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
 
 mod ahead;
@@ -25,6 +26,7 @@ mod endings;
 mod flow;
 mod known;
 mod letters;
+mod room;
 mod services;
 #[cfg(test)]
 mod simulation;

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::protocol::envelope;
 use crate::roles::machine::{Caller, Conn};
 
+use super::compact;
 use super::timers::TimerKey;
 
 /// Where a task is.
@@ -116,6 +118,23 @@ impl Waiter {
             Self::Zn1(caller, id) => (caller, Some(id)),
         }
     }
+
+    /// What it counts against the bound in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let (caller, id) = self.who();
+        WAITER_BYTES + envelope::bytes_of(&caller.envelope) + id.map_or(0, Bytes::len)
+    }
+
+    /// Puts it into memory of its own.
+    pub(super) fn own(&mut self) {
+        match self {
+            Self::Plain(caller) | Self::Majordomo(caller) => envelope::own(&mut caller.envelope),
+            Self::Zn1(caller, id) => {
+                envelope::own(&mut caller.envelope);
+                *id = Bytes::copy_from_slice(id);
+            }
+        }
+    }
 }
 
 /// Why an attempt came to nothing.
@@ -191,10 +210,27 @@ impl Task {
     pub(super) fn is_overdue(&self, now: Duration) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline.at)
     }
+
+    /// What it counts against the bound in bytes, as it is now.
+    pub(super) fn counted(&self) -> usize {
+        let waiters: usize = self.waiters.iter().map(Waiter::bytes).sum();
+        let words = self.failure.as_ref().map_or(0, |failure| {
+            failure.kind.len() + failure.message.len() + failure.trace.len()
+        });
+        bytes_of(&self.body) + waiters + words
+    }
+
+    /// Puts it into memory of its own, since it is kept for a while.
+    pub(super) fn compact(&mut self) {
+        compact(&mut self.body);
+        self.waiters.iter_mut().for_each(Waiter::own);
+    }
 }
 
 /// What a task costs beside its frames.
 const TASK_BYTES: usize = 256;
+/// What somebody who waits costs beside their envelope.
+const WAITER_BYTES: usize = 64;
 /// What a frame costs beside its bytes.
 const FRAME_BYTES: usize = 32;
 
@@ -257,6 +293,15 @@ impl Tasks {
         self.free.push(key.index);
         self.bytes -= task.bytes;
         Some(task)
+    }
+
+    /// Counts a task anew, of which something is other than it was.
+    pub(super) fn recount(&mut self, key: Key) {
+        if let Some(task) = self.get_mut(key) {
+            let bytes = task.counted();
+            let was = std::mem::replace(&mut task.bytes, bytes);
+            self.bytes = self.bytes - was + bytes;
+        }
     }
 
     pub(super) fn len(&self) -> usize {

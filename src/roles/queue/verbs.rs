@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::model::limits::queue::{
     FAILURE_BYTES_MAX, LATER_MS_MAX, TAKE_MS_MAX, TAKES_MAX, WAITERS_MAX,
 };
+use crate::protocol::envelope;
 use crate::protocol::mdp;
 use crate::protocol::zn1::{self, ID_BYTES_MAX, Reply, Request};
 use crate::roles::machine::{self, Action, Caller, Read};
@@ -21,7 +22,7 @@ use super::Machine;
 use super::flow::{self, Offer};
 use super::known::Known;
 use super::services::{Hand, Take};
-use super::tasks::{Failure, Key, State, Token, Waiter, bytes_of};
+use super::tasks::{Failure, Key, State, Token, Waiter};
 use super::timers::Timer;
 
 /// How important a task may be, either way.
@@ -188,13 +189,6 @@ impl Machine {
         if body.is_empty() {
             body.push(Bytes::new());
         }
-        let bytes = bytes_of(&body);
-        if bytes > self.config.bytes_max {
-            return Err(Refused::new(zn1::TOO_LARGE, "it is larger than the queue"));
-        }
-        if !self.held.is_empty() || !self.has_room(bytes) {
-            return Err(Refused::new(zn1::BACK_PRESSURE, "the queue is full"));
-        }
         let waiter = asked
             .wait
             .then(|| Waiter::Zn1(caller.clone(), request.id.clone()));
@@ -208,6 +202,13 @@ impl Machine {
             deadline,
             waiter,
         };
+        let bytes = offer.bytes();
+        if bytes > self.config.bytes_max {
+            return Err(Refused::new(zn1::TOO_LARGE, "it is larger than the queue"));
+        }
+        if !self.held.is_empty() || !self.has_room(bytes) {
+            return Err(Refused::new(zn1::BACK_PRESSURE, "the queue is full"));
+        }
         let key = self.accept(offer, actions);
         Ok((!asked.wait).then(|| self.receipt(key, request.id, false)))
     }
@@ -226,21 +227,38 @@ impl Machine {
             State::Dead if waits => Ok(Some(self.obituary(key, id))),
             _ if !waits => Ok(Some(self.receipt(key, id, true))),
             _ => {
-                // Whoever asks again by the same request, or is gone, has no other answer to come.
-                let peers = &self.peers;
-                task.waiters.retain(|it| {
-                    let (other, known) = it.who();
-                    let is_same = other.conn == caller.conn && known == Some(&id);
-                    !is_same && peers.contains_key(&other.conn)
-                });
-                if task.waiters.len() >= WAITERS_MAX {
-                    let words = "too many wait for this task";
-                    return Err(Refused::new(zn1::BACK_PRESSURE, words));
-                }
-                task.waiters.push(Waiter::Zn1(caller.clone(), id));
-                Ok(None)
+                let mut waiter = Waiter::Zn1(caller.clone(), id);
+                waiter.own();
+                self.wait_for(key, waiter).map(|()| None)
             }
         }
+    }
+
+    /// One more waits for a task.
+    fn wait_for(&mut self, key: Key, waiter: Waiter) -> Result<(), Refused> {
+        let (caller, id) = waiter.who();
+        let before = self.tasks.bytes();
+        // Whoever asks again by the same request, or is gone, has no other answer to come.
+        let peers = &self.peers;
+        let task = self.tasks.of(key);
+        task.waiters.retain(|it| {
+            let (other, known) = it.who();
+            (other, known) != (caller, id) && peers.contains_key(&other.conn)
+        });
+        let are_many = task.waiters.len() >= WAITERS_MAX;
+        self.tasks.recount(key);
+        let with_it = self.tasks.bytes() + waiter.bytes();
+        if are_many {
+            let words = "too many wait for this task";
+            return Err(Refused::new(zn1::BACK_PRESSURE, words));
+        }
+        // Who takes the place of another needs none.
+        if with_it > before.max(self.config.bytes_max) {
+            return Err(Refused::new(zn1::BACK_PRESSURE, "the queue is full"));
+        }
+        self.tasks.of(key).waiters.push(waiter);
+        self.tasks.recount(key);
+        Ok(())
     }
 
     fn take(&mut self, caller: &Caller, request: Request, actions: &mut Vec<Action>) -> Answered {
@@ -266,9 +284,11 @@ impl Machine {
         self.takes += 1;
         let until = self.now + Duration::from_millis(asked.wait_ms.min(TAKE_MS_MAX));
         let timer = self.timers.set(until, Timer::Take(service, self.takes));
+        let mut caller = caller.clone();
+        envelope::own(&mut caller.envelope);
         let take = Take {
-            caller: caller.clone(),
-            id: request.id,
+            caller,
+            id: Bytes::copy_from_slice(&request.id),
             lease: Duration::from_millis(lease),
             number: self.takes,
             timer,
@@ -384,6 +404,8 @@ fn cut(mut words: String) -> String {
             .rev()
             .find(|at| words.is_char_boundary(*at));
         words.truncate(fits.unwrap_or_default());
+        // What was cut off is not kept either.
+        words.shrink_to_fit();
     }
     words
 }

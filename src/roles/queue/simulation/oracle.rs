@@ -234,6 +234,7 @@ impl Oracle {
     /// The accounts, and that they are what is there.
     pub(super) fn account(&mut self, queue: &Machine) {
         self.steps += 1;
+        queue.audit();
         let counters = queue.counters();
         let (mut queued, mut leased, mut dead) = (0, 0, 0);
         for (_, task) in queue.tasks.iter() {

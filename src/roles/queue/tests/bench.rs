@@ -6,6 +6,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::protocol::zn1::{Reply, Request};
 use crate::roles::machine::Machine as _;
+use crate::roles::queue::tasks::State;
 use crate::roles::queue::{
     Action, Bytes, Common, Config, Conn, Counters, Duration, Event, Machine,
 };
@@ -20,6 +21,26 @@ pub(in crate::roles::queue) struct Bench {
 pub(super) fn bytes(texts: &[&str]) -> Vec<Bytes> {
     let copy = |text: &&str| Bytes::copy_from_slice(text.as_bytes());
     texts.iter().map(copy).collect()
+}
+
+impl Machine {
+    /// Whether all that peers have it hold is counted.
+    pub(in crate::roles::queue) fn audit(&self) {
+        let (mut bytes, mut dead_bytes) = (0, 0);
+        for (_, task) in self.tasks.iter() {
+            assert_eq!(task.bytes, task.counted(), "{task:?}");
+            bytes += task.bytes;
+            if matches!(task.state, State::Dead) {
+                dead_bytes += task.bytes;
+            }
+        }
+        assert_eq!(
+            (self.tasks.bytes(), self.dead_bytes),
+            (bytes, dead_bytes),
+            "{:?}",
+            self.tasks
+        );
+    }
 }
 
 impl Bench {
@@ -49,6 +70,7 @@ impl Bench {
     pub(super) fn tell(&mut self, event: Event) {
         let now = Duration::from_millis(self.ms);
         self.queue.step(now, event, &mut self.said);
+        self.queue.audit();
         let counters = self.queue.counters();
         let is = [
             counters.completed,

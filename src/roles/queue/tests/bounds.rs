@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::bench::Bench;
-use crate::model::limits::queue::{KNOWN_BYTES_MAX, WAITERS_MAX};
+use crate::model::limits::queue::{FAILURE_BYTES_MAX, KNOWN_BYTES_MAX, WAITERS_MAX};
+use crate::model::limits::request::ENVELOPE_BYTES_MAX;
 
 #[test]
 fn who_gave_up_waiting_for_a_task_takes_no_place_of_those_who_wait() {
@@ -56,4 +57,95 @@ fn a_task_with_a_large_answer_is_done_once_and_who_asks_for_the_answer_hears_tha
     let submit = json!({"service": "large", "id": "l1"});
     let known = bench.asks(1, "submit", submit, &["x"]);
     assert_eq!((known.status, bench.counters().accepted), (200, 1));
+}
+
+#[test]
+fn who_waits_counts_with_their_envelopes_and_a_large_envelope_is_refused() {
+    let mut bench = Bench::new(20_000);
+    bench.open("front", 1);
+    bench.front(1, &[&"e".repeat(ENVELOPE_BYTES_MAX), "", "x"]);
+    bench.front(1, &[&"e".repeat(60_000), "", "ZN1", "submit", "1", "{}"]);
+    bench.front(1, &[&["e"; 128][..], &["", "x"]].concat());
+    assert_eq!(bench.counters().refused, 3);
+    assert_eq!(bench.counters().accepted, 0);
+    let hop = "e".repeat(ENVELOPE_BYTES_MAX - 64);
+    for conn in 2..9 {
+        bench.open("front", conn);
+        bench.front(conn, &[&hop, "", "x"]);
+    }
+    // Five such tasks are 20,000 bytes and more.
+    assert_eq!((bench.counters().accepted, bench.counters().held), (4, 3));
+    bench.open("back", 20);
+    let request = bench.one(20);
+    bench.say("back", 20, super::answer(&request[..2], "done"));
+    assert_eq!(bench.one(2), super::bytes(&[&hop, "", "done"]));
+    assert_eq!(bench.counters().accepted, 5);
+}
+
+#[test]
+fn those_who_join_a_task_count_and_who_takes_the_place_of_another_needs_none() {
+    let mut bench = Bench::new(20_000);
+    let hop = "e".repeat(ENVELOPE_BYTES_MAX - 64);
+    let submit = json!({"service": "slow", "wait": true, "id": "s1"}).to_string();
+    let mut joined = 0;
+    for conn in 1..9 {
+        bench.open("front", conn);
+        let id = conn.to_string();
+        bench.front(conn, &[&hop, "", "ZN1", "submit", &id, &submit, "x"]);
+        joined += u64::from(bench.sent(conn).is_empty());
+    }
+    assert_eq!((joined, bench.counters().refused), (4, 4));
+    bench.close(1);
+    bench.open("front", 9);
+    bench.front(9, &[&hop, "", "ZN1", "submit", "1", &submit, "x"]);
+    assert!(bench.sent(9).is_empty(), "it waits");
+}
+
+/// A worker by ZN1 that takes a task and fails with as many words as there may be.
+fn fail(bench: &mut Bench, conn: u64) -> bool {
+    let taken = bench.asks(conn, "take", json!({"service": "mail"}), &[]);
+    let words = "w".repeat(2 * FAILURE_BYTES_MAX);
+    let token = &taken.result["token"];
+    let asked = json!({"token": token, "kind": words, "message": words, "trace": words});
+    bench.asks(conn, "fail", asked, &[]).result["again"] == true
+}
+
+#[test]
+fn the_words_of_failures_count_among_dead_letters() {
+    let max = 1 << 20;
+    let mut bench = Bench::new(max);
+    bench.open("front", 1);
+    bench.reconfigure(|config| config.attempts = 1);
+    for _ in 0..20 {
+        bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);
+        assert!(!fail(&mut bench, 1), "it was the last attempt");
+    }
+    let words = 3 * FAILURE_BYTES_MAX;
+    let kept = (max / 4 / (words + 300)) as u64;
+    assert_eq!(bench.counters().dead, 20);
+    assert_eq!(bench.counters().forgotten, 20 - kept);
+    // The last one has all its words.
+    assert!(bench.queue.tasks.bytes() > words && bench.queue.tasks.bytes() <= max / 4);
+}
+
+#[test]
+fn where_there_is_no_room_for_words_a_task_rests_without_them() {
+    let mut bench = Bench::new(100_000);
+    bench.open("front", 1);
+    for _ in 0..10 {
+        bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);
+    }
+    for _ in 0..10 {
+        assert!(fail(&mut bench, 1), "it is tried again");
+    }
+    assert!(bench.queue.tasks.bytes() <= 100_000);
+    let listed = bench.asks(1, "ls", json!({}), &[]).result;
+    let messages: Vec<&str> = listed["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["failure"]["message"].as_str().unwrap())
+        .collect();
+    let short = "there was no room for its words";
+    assert_eq!(messages.iter().filter(|it| **it == short).count(), 9);
 }

@@ -1,0 +1,69 @@
+//! What there is room for: tasks within the bound in bytes, dead letters within their part of it.
+//!
+//! All that a task has counts: its frames, who waits for it, and why it failed.
+
+use crate::model::limits::queue::{DEAD_MAX, TASKS_MAX};
+
+use super::Machine;
+use super::tasks::{Failure, Key};
+
+/// The part of all bytes that dead letters may take.
+const DEAD_SHARE: usize = 4;
+/// At most so much of the word for a failure, where there is no room for all that was said.
+const KIND_BYTES_MAX: usize = 64;
+
+impl Machine {
+    /// Whether a task that counts so many bytes may be taken now.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let with_it = self.tasks.bytes().saturating_add(bytes);
+        self.tasks.len() < TASKS_MAX && with_it <= self.config.bytes_max
+    }
+
+    /// Dead letters are as many as they may be; the oldest go.
+    pub(super) fn trim_letters(&mut self) {
+        let (max, all_max) = (self.config.bytes_max / DEAD_SHARE, self.config.bytes_max);
+        while self.dead.len() > DEAD_MAX
+            || self.dead_bytes > max
+            || (self.dead_bytes > 0 && self.tasks.bytes() > all_max)
+        {
+            if !self.forget_oldest() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets the oldest dead letter, if there is one.
+    fn forget_oldest(&mut self) -> bool {
+        let Some(oldest) = self.dead.pop_front() else {
+            return false;
+        };
+        self.counters.forgotten += 1;
+        self.forget_dead(oldest);
+        true
+    }
+
+    /// Keeps why an attempt came to nothing.
+    pub(super) fn note(&mut self, key: Key, failure: Failure) {
+        self.tasks.of(key).failure = Some(failure);
+        self.tasks.recount(key);
+    }
+
+    /// Of a task that is tried again, a worker's words are kept only as far as there is room.
+    pub(super) fn shorten(&mut self, key: Key) {
+        if self.tasks.bytes() <= self.config.bytes_max {
+            return;
+        }
+        if let Some(failure) = &mut self.tasks.of(key).failure {
+            let kind = failure.kind.chars().scan(0, |bytes, letter| {
+                *bytes += letter.len_utf8();
+                (*bytes <= KIND_BYTES_MAX).then_some(letter)
+            });
+            *failure = Failure {
+                kind: kind.collect(),
+                message: "there was no room for its words".to_owned(),
+                trace: String::new(),
+            };
+        }
+        self.tasks.recount(key);
+    }
+}
