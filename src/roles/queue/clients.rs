@@ -23,7 +23,7 @@ use super::tasks::Waiter;
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) conn: Conn,
-    offer: Offer,
+    pub(super) offer: Offer,
     bytes: usize,
 }
 
@@ -99,7 +99,7 @@ impl Machine {
         let bytes = offer.bytes();
         if self.is_draining || bytes > self.config.bytes_max {
             self.counters.refused += 1;
-        } else if self.held.is_empty() && self.has_room(bytes) {
+        } else if self.held.is_empty() && self.make_room(bytes) {
             self.accept(offer, actions);
         } else {
             self.hold(conn, offer, bytes, actions);
@@ -119,24 +119,42 @@ impl Machine {
         }
         peer.is_held = true;
         self.counters.held += 1;
+        self.services.of(offer.service).held += 1;
         self.held.push_back(Held { conn, offer, bytes });
         actions.push(Action::Pause { conn });
     }
 
-    /// Takes tasks that waited for room, in their order, as long as there is some.
+    /// Takes tasks that waited for room, in their order, as long as there is some. One that has become
+    /// larger than the queue is refused, so that the others do not wait behind it.
     pub(super) fn admit(&mut self, actions: &mut Vec<Action>) {
-        while let Some(first) = self.held.front()
-            && self.has_room(first.bytes)
-        {
-            let Some(Held { conn, offer, .. }) = self.held.pop_front() else {
+        while let Some(first) = self.held.front() {
+            let (conn, bytes) = (first.conn, first.bytes);
+            let is_too_large = bytes > self.config.bytes_max;
+            if !is_too_large && !self.make_room(bytes) {
+                return;
+            }
+            let Some(offer) = self.let_go(conn) else {
                 return;
             };
-            if let Some(peer) = self.peers.get_mut(&conn) {
-                peer.is_held = false;
-            }
             actions.push(Action::Resume { conn });
-            self.accept(offer, actions);
+            match is_too_large {
+                true => self.counters.refused += 1,
+                false => {
+                    self.accept(offer, actions);
+                }
+            }
         }
+    }
+
+    /// Takes out the task of a client that waits for room.
+    pub(super) fn let_go(&mut self, conn: Conn) -> Option<Offer> {
+        let at = self.held.iter().position(|held| held.conn == conn)?;
+        let Held { offer, .. } = self.held.remove(at)?;
+        self.services.of(offer.service).held -= 1;
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.is_held = false;
+        }
+        Some(offer)
     }
 }
 

@@ -225,6 +225,10 @@ impl Machine {
                 Timer::Take(service, number) => self.give_up_take(service, number, actions),
                 Timer::Beat => self.beat(actions),
                 Timer::Watch => self.watch(),
+                Timer::Room => {
+                    self.trim_letters();
+                    self.admit(actions);
+                }
             }
         }
     }
@@ -236,9 +240,10 @@ impl Machine {
         };
         self.retire(conn, &peer);
         if peer.is_held {
-            self.held.retain(|held| held.conn != conn);
+            self.let_go(conn);
         }
         self.take_back(&peer.leases, actions);
+        self.admit(actions);
     }
 
     /// A peer does not read. A worker that did not get its task is gone as a worker.
@@ -312,6 +317,8 @@ impl machine::Machine for Machine {
     fn adopt(&mut self, config: &RoleConfig) {
         if let RoleConfig::Queue(config) = config {
             self.config = config.clone();
+            // More may fit than did, or less.
+            self.timers.set(self.now, Timer::Room);
         }
     }
 }

@@ -13,8 +13,19 @@ const DEAD_SHARE: usize = 4;
 const KIND_BYTES_MAX: usize = 64;
 
 impl Machine {
-    /// Whether a task that counts so many bytes may be taken now.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
+    /// Whether a task that counts so many bytes may be taken now. Dead letters keep their part, but for
+    /// a task that fits beside them at no time: the oldest make room for it as soon as that is enough.
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
+        let max = self.config.bytes_max;
+        let alive = self.tasks.bytes() - self.dead_bytes;
+        let is_beside = self.dead_bytes.saturating_add(bytes) <= max;
+        if !is_beside && alive.saturating_add(bytes) <= max {
+            while !self.has_room(bytes) && self.forget_oldest() {}
+        }
+        self.has_room(bytes)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
         let with_it = self.tasks.bytes().saturating_add(bytes);
         self.tasks.len() < TASKS_MAX && with_it <= self.config.bytes_max
     }

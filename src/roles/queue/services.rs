@@ -64,12 +64,14 @@ pub(super) struct Service {
     pub(super) takers: usize,
     /// Tasks of it, dead letters included.
     pub(super) tasks: usize,
+    /// Tasks of it that wait for room.
+    pub(super) held: usize,
 }
 
 impl Service {
     /// Whether nobody has anything to do with it.
     fn is_forgotten(&self) -> bool {
-        self.providers() == 0 && self.tasks == 0 && self.idle.is_empty()
+        self.providers() == 0 && self.tasks + self.held == 0 && self.idle.is_empty()
     }
 
     /// Whoever is gone gets no task.

@@ -22,6 +22,8 @@ pub(super) enum Timer {
     Take(usize, u64),
     /// Nobody waits for a task any more.
     Deadline(Key),
+    /// There may be other room than there was.
+    Room,
     /// Workers that are slow with what they do are looked for.
     Watch,
     /// Majordomo workers are told that we live, and those that have been silent are given up.

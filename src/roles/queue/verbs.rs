@@ -206,7 +206,7 @@ impl Machine {
         if bytes > self.config.bytes_max {
             return Err(Refused::new(zn1::TOO_LARGE, "it is larger than the queue"));
         }
-        if !self.held.is_empty() || !self.has_room(bytes) {
+        if !self.held.is_empty() || !self.make_room(bytes) {
             return Err(Refused::new(zn1::BACK_PRESSURE, "the queue is full"));
         }
         let key = self.accept(offer, actions);

@@ -1,5 +1,7 @@
 //! A queue under test: its time, and what it said, with the accounts checked after every step.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::model::endpoint::Endpoint;
@@ -40,6 +42,20 @@ impl Machine {
             "{:?}",
             self.tasks
         );
+        let mut counted: HashMap<usize, (usize, usize)> = HashMap::new();
+        for (_, task) in self.tasks.iter() {
+            counted.entry(task.service).or_default().0 += 1;
+        }
+        for held in &self.held {
+            counted.entry(held.offer.service).or_default().1 += 1;
+        }
+        for (number, service) in self.services.iter() {
+            let counted = counted.remove(&number).unwrap_or_default();
+            assert_eq!((service.tasks, service.held), counted, "{service:?}");
+        }
+        assert!(counted.is_empty(), "services are gone: {counted:?}");
+        let conns: Vec<Conn> = self.held.iter().map(|held| held.conn).collect();
+        assert!(conns.iter().all(|conn| self.peers[conn].is_held));
     }
 }
 
@@ -79,6 +95,13 @@ impl Bench {
             counters.leased,
         ];
         assert_eq!(counters.accepted, is.iter().sum::<u64>(), "{counters:?}");
+    }
+
+    /// Whether nobody waits for room that there is.
+    #[track_caller]
+    pub(super) fn assert_held(&mut self, clients: usize) {
+        self.pass(0);
+        assert_eq!(self.queue.held.len(), clients);
     }
 
     /// Changes its configuration while it runs.

@@ -3,8 +3,9 @@
 use serde_json::json;
 
 use super::bench::Bench;
-use crate::model::limits::queue::{FAILURE_BYTES_MAX, KNOWN_BYTES_MAX, WAITERS_MAX};
+use crate::model::limits::queue::{FAILURE_BYTES_MAX, KNOWN_BYTES_MAX, SERVICES_MAX, WAITERS_MAX};
 use crate::model::limits::request::ENVELOPE_BYTES_MAX;
+use crate::roles::queue::{Action, Conn};
 
 #[test]
 fn who_gave_up_waiting_for_a_task_takes_no_place_of_those_who_wait() {
@@ -148,4 +149,141 @@ fn where_there_is_no_room_for_words_a_task_rests_without_them() {
         .collect();
     let short = "there was no room for its words";
     assert_eq!(messages.iter().filter(|it| **it == short).count(), 9);
+}
+
+/// A queue of 10,000 bytes with a client on 1 and one dead letter of some bytes.
+fn with_a_letter(bytes: usize) -> Bench {
+    let mut bench = Bench::new(10_000);
+    bench.open("front", 1);
+    bench.reconfigure(|config| config.attempts = 1);
+    let submit = json!({"service": "mail"});
+    bench.asks(1, "submit", submit, &[&"x".repeat(bytes)]);
+    let taken = bench.asks(1, "take", json!({"service": "mail"}), &[]);
+    let asked = json!({"token": taken.result["token"]});
+    bench.asks(1, "fail", asked, &[]);
+    assert_eq!((bench.counters().dead, bench.counters().forgotten), (1, 0));
+    bench
+}
+
+#[test]
+fn a_task_that_fits_beside_dead_letters_at_no_time_is_taken_in_their_place() {
+    for is_zn1 in [false, true] {
+        let mut bench = with_a_letter(2_000);
+        bench.open("front", 2);
+        let ask = |bench: &mut Bench, size: usize| {
+            let task = "x".repeat(size);
+            match is_zn1 {
+                true => {
+                    bench
+                        .asks(2, "submit", json!({"service": "mail"}), &[&task])
+                        .status
+                }
+                false => {
+                    bench.front(2, &["", &task]);
+                    200
+                }
+            }
+        };
+        // It fits beside the letter, which is kept.
+        assert_eq!(ask(&mut bench, 1_000), 200);
+        assert_eq!(bench.counters().forgotten, 0);
+        // This one never would; but now there is another task, that will be done.
+        let status = ask(&mut bench, 8_500);
+        assert_eq!(status, if is_zn1 { 429 } else { 200 });
+        assert_eq!(
+            (bench.counters().accepted, bench.counters().forgotten),
+            (2, 0)
+        );
+        let service = if is_zn1 { "mail" } else { "tasks" };
+        let taken = bench.asks(1, "take", json!({"service": service}), &[]);
+        let token = &taken.result["token"];
+        bench.asks(1, "done", json!({"token": token}), &[]);
+        if is_zn1 {
+            assert_eq!(ask(&mut bench, 8_500), 200);
+        }
+        bench.assert_held(0);
+        assert_eq!(
+            (bench.counters().accepted, bench.counters().forgotten),
+            (3, 1)
+        );
+    }
+}
+
+#[test]
+fn another_max_counts_at_once_for_who_waits_for_room() {
+    let mut bench = Bench::new(10_000);
+    for conn in 1..=4 {
+        bench.open("front", conn);
+    }
+    let size = [6_000, 9_000, 5_000, 100];
+    for (conn, size) in (1..=4).zip(size) {
+        bench.front(conn, &["", &"x".repeat(size)]);
+    }
+    bench.assert_held(3);
+    bench.said.clear();
+    // All but the largest fit now; it comes first and is taken alone.
+    bench.reconfigure(|config| config.bytes_max = 16_000);
+    bench.assert_held(2);
+    assert_eq!(bench.said, [Action::Resume { conn: Conn(2) }]);
+    // The next one would never fit, and the last is not to wait for that.
+    bench.reconfigure(|config| config.bytes_max = 5_000);
+    bench.assert_held(1);
+    assert_eq!(bench.said[1], Action::Resume { conn: Conn(3) });
+    assert_eq!(
+        (bench.counters().accepted, bench.counters().refused),
+        (2, 1)
+    );
+    bench.open("front", 5);
+    bench.asks(5, "purge", json!({}), &[]);
+    bench.assert_held(0);
+    assert_eq!((bench.counters().accepted, bench.counters().queued), (3, 1));
+}
+
+#[test]
+fn with_less_room_the_oldest_dead_letters_go() {
+    let mut bench = with_a_letter(2_000);
+    bench.reconfigure(|config| config.bytes_max = 9_000);
+    bench.assert_held(0);
+    assert_eq!(bench.counters().forgotten, 1);
+}
+
+#[test]
+fn who_waits_behind_a_client_that_is_gone_is_taken() {
+    let mut bench = Bench::new(10_000);
+    for (conn, size) in [(1, 6_000), (2, 9_000), (3, 100)] {
+        bench.open("front", conn);
+        bench.front(conn, &["", &"x".repeat(size)]);
+    }
+    bench.assert_held(2);
+    bench.close(2);
+    bench.assert_held(0);
+    assert_eq!(bench.counters().accepted, 2);
+}
+
+#[test]
+fn the_service_of_a_task_that_waits_for_room_is_given_to_nobody_else() {
+    let mut bench = Bench::new(1_000_000);
+    bench.open("front", 1);
+    bench.open("front", 2);
+    bench.front(1, &["", &"x".repeat(999_000)]);
+    bench.front(2, &["", "MDPC01", "named", &"x".repeat(1_000)]);
+    bench.assert_held(1);
+    // More names than there are places, each used once.
+    bench.open("front", 3);
+    for number in 0..2 * SERVICES_MAX {
+        let take = json!({"service": format!("s{number}")});
+        assert_eq!(bench.asks(3, "take", take, &[]).status, 404);
+    }
+    bench.open("front", 4);
+    bench.front(4, &["", "MDPW01", "\x01", "named"]);
+    bench.asks(3, "purge", json!({"service": "tasks"}), &[]);
+    let request = bench.one(4);
+    assert_eq!(request[2], "\x02");
+    let reply = [
+        &super::bytes(&["", "MDPW01", "\x03"]),
+        &request[3..5],
+        &super::bytes(&["done"]),
+    ];
+    bench.say("front", 4, reply.concat());
+    assert_eq!(bench.one(2), super::bytes(&["", "MDPC01", "named", "done"]));
 }
