@@ -81,9 +81,8 @@ impl Args {
 }
 
 fn is_enough(found: &[Row], min: u64) -> bool {
-    found
-        .first()
-        .is_some_and(|(_, providers)| *providers >= min)
+    let providers = found.first().map_or(0, |(_, providers)| *providers);
+    providers >= min
 }
 
 /// What is there when there is enough, or when the time is over.

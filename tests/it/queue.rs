@@ -274,6 +274,32 @@ fn what_cannot_be_done_is_a_dead_letter_with_the_workers_words() {
 }
 
 #[test]
+fn several_tasks_are_tried_again_within_the_timeout_in_all() {
+    /// A queue that takes its time with each word.
+    const SLOW: &str = "\
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.bind(sys.argv[1])
+while True:
+    asked = socket.recv_multipart()
+    time.sleep(0.8)
+    socket.send_multipart([b'ZN1', b'200', asked[2], b'{\"retried\": 1}'])
+";
+    let world = World::new();
+    let at = format!("tcp://127.0.0.1:{}", ports(1));
+    let _slow = Running::start(world.command(python()).args(["-c", SLOW, &at]));
+    let retry = |tasks: &[&str], timeout: &str| {
+        let to = ["--endpoint", &at, "--timeout", timeout];
+        world.run(&[&["queue", "retry"], tasks, &to].concat())
+    };
+    let all = ["a", "b", "c", "d"];
+    assert_eq!(retry(&all[..1], "30s").stdout, "1 retried\n");
+    let late = retry(&all, "2s");
+    assert_eq!(late.code, 1, "{}{}", late.stdout, late.stderr);
+    assert_eq!(retry(&all, "30s").stdout, "4 retried\n");
+}
+
+#[test]
 fn its_lease_changes_while_it_runs_and_no_task_is_lost() {
     let queue = Queue::start("");
     queue_ok(&queue, "submit", &["slow", "x"]);

@@ -2,6 +2,7 @@
 //! meant unless it is said: tasks by id, a service, or `--all`.
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{Queue, QueueArgs};
 use crate::cli::Global;
@@ -71,9 +72,10 @@ async fn ask(
     verb: &str,
     (asked, counted): (Vec<Value>, &str),
 ) -> Result<u64, Failure> {
-    let wait = queue.wait();
+    let deadline = Instant::now() + queue.wait();
     let mut count = 0;
     for one in asked {
+        let wait = deadline.saturating_duration_since(Instant::now());
         let answered = queue.client.ask(verb, one, Vec::new(), wait).await;
         let reply = answered.map_err(|error| queue.failure(&error))?;
         count += reply.result[counted].as_u64().unwrap_or_default();
