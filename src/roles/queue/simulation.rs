@@ -367,7 +367,7 @@ fn run(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
 fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
     let totals = run(0..60);
     for what in [
-        "completed",
+        "done",
         "dead",
         "lost",
         "expired",
