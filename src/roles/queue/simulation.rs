@@ -63,6 +63,8 @@ struct World {
     paused: BTreeMap<u64, Vec<Vec<Bytes>>>,
     next_conn: u64,
     oracle: Oracle,
+    /// The most bytes that it was ever to hold.
+    bytes_max: usize,
     /// Messages and plain tasks take some ten microseconds, and plain clients ask for many at once.
     is_near: bool,
 }
@@ -86,6 +88,7 @@ impl World {
             // Small enough that clients meet it.
             bytes_max: if is_near { 20_000 } else { 8_000 },
         };
+        let bytes_max = config.bytes_max;
         let mut rng = Rng::with_seed(seed);
         let kinds = [
             (Kind::PlainClient, 3),
@@ -110,6 +113,7 @@ impl World {
             paused: BTreeMap::new(),
             next_conn: 0,
             oracle: Oracle::new(LEASE_US),
+            bytes_max,
             is_near,
         };
         for peer in 0..world.peers.len() {
@@ -205,7 +209,7 @@ impl World {
                 }
             }
         }
-        self.oracle.account(&self.queue);
+        self.oracle.account(&self.queue, self.bytes_max);
     }
 
     fn happen(&mut self, what: Happening) {
@@ -261,6 +265,9 @@ impl World {
         if self.now > STORM_US {
             return;
         }
+        if self.rng.u8(..10) == 0 {
+            self.resize();
+        }
         let pause = self.rng.u64(1_000..200_000);
         self.after(pause, Happening::Trouble);
         let peer = self.rng.usize(..self.peers.len());
@@ -283,6 +290,17 @@ impl World {
             // It stands still.
             _ => self.peers[peer].stands_until = self.now + self.rng.u64(..1_200_000),
         }
+    }
+
+    /// The queue is to hold more or less from now on: at the least one task of the largest.
+    fn resize(&mut self) {
+        let mut config = self.queue.config.clone();
+        config.bytes_max = match self.rng.u8(..6) {
+            0 => 1_200,
+            1 => self.bytes_max / 4,
+            _ => self.bytes_max,
+        };
+        self.queue.adopt(&crate::roles::Config::Queue(config));
     }
 
     /// A peer crashes, which is known soon, and begins again.
@@ -325,7 +343,7 @@ impl World {
             }
         }
         assert!(self.is_done(), "it never ends: {:?}", self.queue.counters());
-        self.oracle.account(&self.queue);
+        self.oracle.account(&self.queue, self.bytes_max);
         self.queue
     }
 
@@ -337,7 +355,8 @@ impl World {
     /// Whether everybody has asked all they wanted to and everything is done or given up.
     fn is_done(&self) -> bool {
         let counters = self.queue.counters();
-        self.peers.iter().all(Peer::has_asked_all) && counters.queued + counters.leased == 0
+        let left = counters.queued + counters.leased + self.queue.held.len() as u64;
+        self.peers.iter().all(Peer::has_asked_all) && left == 0
     }
 }
 
@@ -375,6 +394,8 @@ fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
         "late",
         "duplicates",
         "held",
+        "forgotten",
+        "refused",
         "ahead",
         "unbegun",
         "overdue",

@@ -232,9 +232,12 @@ impl Oracle {
     }
 
     /// The accounts, and that they are what is there.
-    pub(super) fn account(&mut self, queue: &Machine) {
+    pub(super) fn account(&mut self, queue: &Machine, bytes_max: usize) {
         self.steps += 1;
         queue.audit();
+        // Over it are at most our own words for attempts that came to nothing.
+        let words = 128 * queue.tasks.len();
+        assert!(queue.tasks.bytes() <= bytes_max + words);
         let counters = queue.counters();
         let (mut queued, mut leased, mut dead) = (0, 0, 0);
         for (_, task) in queue.tasks.iter() {

@@ -164,8 +164,17 @@ impl World {
         self.peers[peer].asked += 1;
         let number = self.peers[peer].asked;
         let task = format!("{peer}.{number} {}", "x".repeat(self.rng.usize(..600)));
+        let too_long = "a hop ".repeat(1_000);
         let frames = match kind {
-            Kind::PlainClient => bytes(&["", &task]),
+            Kind::PlainClient => match self.rng.usize(..100) {
+                // By a way of a few hops, at times of more than may be.
+                hops @ ..10 => [vec!["a hop"; hops], vec!["", &task]].concat(),
+                10 => vec![too_long.as_str(), "", &task],
+                _ => vec!["", &task],
+            }
+            .into_iter()
+            .map(|frame| Bytes::copy_from_slice(frame.as_bytes()))
+            .collect(),
             Kind::MajordomoClient => bytes(&["", "MDPC01", kind.service(), &task]),
             _ => {
                 let mut asked = json!({"service": kind.service(), "wait": self.rng.bool()});
@@ -221,7 +230,9 @@ impl World {
             return self.take(conn);
         }
         let token = json!({"token": reply.result["token"]});
-        let fail = request("fail", token.clone(), &[]);
+        let mut fail = token.clone();
+        fail["message"] = "no ".repeat(self.rng.usize(..400)).into();
+        let fail = request("fail", fail, &[]);
         let done = request("done", token.clone(), &bytes(&["done"]));
         let answer = match self.is_storm() && self.rng.u8(..6) == 0 {
             true => fail,
