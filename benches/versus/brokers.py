@@ -5,7 +5,8 @@
     benches/versus/brokers.py install              # nats-server, redis-server, libzmq3-dev from Debian; builds zb and natsb
     benches/versus/brokers.py bus                  # or: queue
 
-ROUNDS=5 (the medians of so many are printed), SIZES=64,1024, MESSAGES=400000, TRIPS=30000. Every round runs
+ROUNDS=5 (the medians of so many are printed), SIZES=64,1024, MESSAGES=400000, TRIPS=30000, RATE=60000 (the
+requests a second at half load, whatever is answered; a latency counts from when each was due). Every round runs
 every contestant once, one after the other, so that a noisy neighbour meets them all. Nothing may be
 lost: a publisher is never more than 20,000 messages ahead of its slowest subscriber. The clients are
 C (libzmq), Rust (NATS) and raw sockets (Redis), so that no client's Python is measured. A contestant
@@ -33,6 +34,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SIZES = [int(size) for size in os.environ.get("SIZES", "64,1024").split(",")]
 MESSAGES = os.environ.get("MESSAGES", "400000")
 TRIPS = os.environ.get("TRIPS", "30000")
+RATE = os.environ.get("RATE", "60000")
 ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 WINDOW = "20000"
 # libzmq's own limit of 1,000 messages would be what is measured.
@@ -110,6 +112,9 @@ class Broker:
     def trips(self, size):
         return self.load("clients", self.endpoint(0), "4", TRIPS, str(size))
 
+    def paced(self, size):
+        return self.load("pace", self.endpoint(0), RATE, TRIPS, str(size))["p99_us"]
+
     def in_flight(self, size):
         return self.load("dealer", self.endpoint(0), "64", TRIPS, str(size))["rt_s"]
 
@@ -178,6 +183,9 @@ class Nats(Broker):
     def trips(self, size):
         return self.load("queue", "4", "4", "1", TRIPS, str(size))
 
+    def paced(self, size):
+        return self.load("pace", "4", RATE, TRIPS, str(size))["p99_us"]
+
     def in_flight(self, size):
         return self.load("queue", "4", "1", "64", TRIPS, str(size))["rt_s"]
 
@@ -222,6 +230,7 @@ def measure_queue(broker):
         yield f"4 clients {size} B, trips/s", trips["rt_s"]
         yield f"4 clients {size} B, p99 us", trips["p99_us"]
         yield f"64 in flight {size} B, trips/s", broker.in_flight(size)
+        yield f"{RATE} a second {size} B, p99 us", broker.paced(size)
 
 
 MEASURES = {"bus": measure_bus, "queue": measure_queue}

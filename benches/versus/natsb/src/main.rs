@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! natsb URL pubsub SUBSCRIBERS MESSAGES SIZE WINDOW     the publisher is never more than WINDOW ahead
+//! natsb URL pace WORKERS RATE TRIPS SIZE                so many requests a second, whatever is answered
 //! natsb URL queue WORKERS CLIENTS EACH TRIPS SIZE       requests to a queue group, EACH in flight a client
 //! ```
 
@@ -38,7 +39,10 @@ async fn main() -> Outcome<()> {
         (Some("queue"), [workers, clients, each, trips, size]) => {
             queue(&args[0], (*workers, *clients, *each), *trips, *size).await
         }
-        _ => Err("usage: natsb URL pubsub|queue NUMBERS (see the source)".into()),
+        (Some("pace"), [workers, rate, trips, size]) => {
+            pace(&args[0], *workers, *rate as f64, (*trips, *size)).await
+        }
+        _ => Err("usage: natsb URL pubsub|queue|pace NUMBERS (see the source)".into()),
     }
 }
 
@@ -101,12 +105,8 @@ async fn pubsub(
     Ok(())
 }
 
-async fn queue(
-    url: &str,
-    (workers, clients, each): (usize, usize, usize),
-    trips: usize,
-    size: usize,
-) -> Outcome<()> {
+/// Members of the queue group that answer with what they are asked.
+async fn answer(url: &str, workers: usize) -> Outcome<()> {
     for _ in 0..workers {
         let client = async_nats::connect(url).await?;
         let mut requests = client.queue_subscribe("bench.r", "workers".into()).await?;
@@ -120,6 +120,44 @@ async fn queue(
             }
         });
     }
+    Ok(())
+}
+
+/// Asks so many times a second, whatever is answered; a latency counts from when it was due.
+async fn pace(url: &str, workers: usize, rate: f64, (trips, size): (usize, usize)) -> Outcome<()> {
+    answer(url, workers).await?;
+    let client = async_nats::connect(url).await?;
+    let payload = Bytes::from(vec![b'x'; size]);
+    let start = Instant::now() + Duration::from_millis(100);
+    let mut asked = Vec::with_capacity(trips);
+    for number in 0..trips {
+        let due = start + Duration::from_secs_f64(number as f64 / rate);
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        let (client, payload) = (client.clone(), payload.clone());
+        asked.push(tokio::spawn(async move {
+            client.request("bench.r", payload).await.map(|_| due.elapsed())
+        }));
+    }
+    let mut latencies = Vec::with_capacity(trips);
+    for each in asked {
+        latencies.push(each.await??);
+    }
+    let took = start.elapsed().as_secs_f64();
+    // The first tenth is warming up, and is not counted.
+    latencies.drain(..trips / 10);
+    print(trips, took, latencies);
+    Ok(())
+}
+
+async fn queue(
+    url: &str,
+    (workers, clients, each): (usize, usize, usize),
+    trips: usize,
+    size: usize,
+) -> Outcome<()> {
+    answer(url, workers).await?;
     let payload = Bytes::from(vec![b'x'; size]);
     let mut connected = Vec::new();
     for _ in 0..clients {
@@ -136,16 +174,20 @@ async fn queue(
     for each in answered {
         latencies.extend(each??);
     }
+    print(latencies.len(), took, latencies);
+    Ok(())
+}
+
+fn print(trips: usize, took: f64, mut latencies: Vec<Duration>) {
     latencies.sort_unstable();
     let quantile =
         |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
     println!(
         "rt_s={:.0} p50_us={:.1} p99_us={:.1}",
-        latencies.len() as f64 / took,
+        trips as f64 / took,
         quantile(0.5),
         quantile(0.99)
     );
-    Ok(())
 }
 
 async fn ask(client: Client, payload: Bytes, trips: usize, each: usize) -> Outcome<Vec<Duration>> {
