@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Keep the logs in front; Ctrl-C leaves the network running.
     #[arg(long)]
     attach: bool,
+    /// Only counts change: what does not run stays so, and nothing is begun.
+    #[arg(skip)]
+    only_counts: bool,
 }
 
 /// The same as `apply --attach`, but Ctrl-C takes the network down.
@@ -56,13 +59,14 @@ pub(super) struct UpArgs {
 }
 
 impl Args {
-    /// The same for who has compiled already.
-    pub(super) fn waiting(timeout: quantity::Duration) -> Self {
+    /// The same for who has compiled already, and changes counts only.
+    pub(super) fn scaling(timeout: quantity::Duration) -> Self {
         Self {
             manifest: load::ManifestArgs::default(),
             timeout,
             replace: false,
             attach: false,
+            only_counts: true,
         }
     }
 
@@ -110,6 +114,8 @@ impl Args {
         let mut is_begun = false;
         if !is_forgotten && ledger::is_running(layout) {
             refuse_stranger(layout, &plan, self.replace)?;
+        } else if self.only_counts {
+            return Err(progress::taken_down());
         } else {
             if !is_forgotten {
                 // What an earlier boot left is no plan to follow.
@@ -125,24 +131,32 @@ impl Args {
         }
         let exit = network::converse(layout, |control| {
             if std::mem::take(&mut is_begun) {
-                return self.stand(control, Applied::default().version, interrupts);
+                return self.stand(control, &Applied::default(), interrupts);
             }
-            let applied = control.apply(&plan, base_env()).map_err(control_failure)?;
+            let base_env = (!self.only_counts).then(base_env);
+            let applied = control.apply(&plan, base_env).map_err(control_failure)?;
             // The next supervisor has the plan already: it would say that nothing changes.
             if !std::mem::replace(&mut has_told, true) {
                 tell(&applied, &plan);
                 remember(layout, &plan, &given);
             }
-            self.stand(control, applied.version, interrupts)
+            self.stand(control, &applied, interrupts)
         })?;
         Ok((running, exit))
     }
 
     /// Waits until everything stands as planned, and says where it stands.
-    fn stand(&self, control: &mut Control, after: u64, interrupts: Option<&Interrupts>) -> Outcome {
+    fn stand(
+        &self,
+        control: &mut Control,
+        applied: &Applied,
+        interrupts: Option<&Interrupts>,
+    ) -> Outcome {
+        // Who scales answers for what that changes: others may have failed before.
+        let changed = applied.changes.iter().filter(|_| self.only_counts);
         let waiting = Waiting {
-            after,
-            names: Vec::new(),
+            after: applied.version,
+            names: changed.map(|change| change.node.clone()).collect(),
             timeout: Some(Duration::from_millis(self.timeout.as_millis())),
             interrupts: interrupts.cloned(),
         };

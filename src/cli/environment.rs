@@ -46,6 +46,12 @@ impl Environment {
         }
     }
 
+    /// The same with other values for some.
+    pub(super) fn with(mut self, values: &BTreeMap<String, String>) -> Self {
+        self.values.extend(values.clone());
+        self
+    }
+
     /// The value of a variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         let value = self.values.get(name)?;

@@ -3,7 +3,6 @@
 //! What is wrong with the manifest is drawn on standard error here, so that callers only go on or
 //! end with the code.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -131,8 +130,9 @@ fn sound(global: &Global, args: &ManifestArgs, ask: Ask) -> Result<(Compiled, Gi
     let environment = Environment::load();
     let file = manifest_file::find(args.manifest.as_deref(), global, &environment)?;
     let mut before = Before::default();
-    let given = before.given(&args.settings)?;
+    let mut given = before.given(&args.settings)?;
     let compiled = before.compile(&file, &given, &environment, ask)?;
+    given.note(&compiled.sources, environment.values());
     Ok((without_errors(compiled)?, given))
 }
 
@@ -153,7 +153,7 @@ pub fn plan(global: &Global, args: &ManifestArgs) -> Result<Loaded, Failure> {
 
 /// The plan of a manifest that is compiled again with what it was compiled with before.
 pub(super) fn again(file: &Path, given: &Given) -> Result<Loaded, Failure> {
-    let environment = Environment::load();
+    let environment = Environment::load().with(&given.env);
     let compiled = Before::default().compile(file, given, &environment, Ask::Machine)?;
     loaded(without_errors(compiled)?, given.clone())
 }
@@ -202,7 +202,7 @@ impl Before {
             assignments,
             host: settings.host.clone(),
             curve: settings.curve.map(Curve::mode),
-            counts: BTreeMap::new(),
+            ..Given::default()
         })
     }
 
@@ -241,7 +241,7 @@ impl Before {
             machine: (ask != Ask::Files).then_some(Machine {
                 facts: &gather,
                 holders: &facts::holders,
-                find_program: &facts::find_program,
+                find_program: &|program| facts::find_program(program, given.search.as_deref()),
             }),
         });
         compiled.diagnostics.splice(0..0, self.found);

@@ -332,7 +332,7 @@ fn read(env: &Environment, path: &Path) -> Result<Written, Failure> {
             facts: &|name| facts::gather(name).ok(),
             // Ports that are taken are taken by what is to be found, or do not matter here.
             holders: &|_| Vec::new(),
-            find_program: &facts::find_program,
+            find_program: &|program| facts::find_program(program, None),
         }),
     });
     match compiled.plan {

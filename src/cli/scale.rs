@@ -75,7 +75,7 @@ impl Args {
             ui::talk("nothing to change");
             return Ok(Exit::Done);
         }
-        let (_, exit) = apply::Args::waiting(self.timeout).follow(loaded, None)?;
+        let (_, exit) = apply::Args::scaling(self.timeout).follow(loaded, None)?;
         Ok(exit)
     }
 }

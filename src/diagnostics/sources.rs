@@ -48,6 +48,11 @@ impl Sources {
         Self::default()
     }
 
+    /// The texts of all files.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
+    }
+
     /// Adds a file and says its id.
     pub fn add(&mut self, file: SourceFile) -> FileId {
         self.files.push(file);

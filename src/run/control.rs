@@ -49,8 +49,9 @@ pub const DOWN: &str = "down";
 /// Params of [`APPLY`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Apply {
-    /// PATH HOME USER LANG TZ TMPDIR of whoever applies.
-    pub base_env: BTreeMap<String, String>,
+    /// PATH HOME USER LANG TZ TMPDIR of whoever applies. Nothing where only counts change: then these
+    /// stay as they are, and so does whoever was stopped by hand or has failed.
+    pub base_env: Option<BTreeMap<String, String>>,
 }
 
 /// Result of [`APPLY`].
@@ -245,7 +246,7 @@ impl Control {
     pub fn apply(
         &mut self,
         plan: &Plan,
-        base_env: BTreeMap<String, String>,
+        base_env: Option<BTreeMap<String, String>>,
     ) -> Result<Applied, ControlError> {
         let plan = serde_json::to_vec(plan).expect("plans have only text keys");
         let reply = self.ask(

@@ -4,6 +4,7 @@
 //! This only looks. What it finds is one [`Facts`] value; the compiler decides with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -141,13 +142,14 @@ fn local_v6(lines: &str) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// Where a program is: one without `/` is the first of that name in `PATH`, any other is looked at
-/// where it is.
-pub fn find_program(program: &Path) -> Option<PathBuf> {
+/// Where a program is: one without `/` is the first of that name in `search`, or else in this process's
+/// `PATH`; any other is looked at where it is.
+pub fn find_program(program: &Path, search: Option<&OsStr>) -> Option<PathBuf> {
     if program.is_absolute() {
         return is_executable(program).then(|| program.to_owned());
     }
-    let search = std::env::var_os("PATH")?;
+    let own = || std::env::var_os("PATH");
+    let search = search.map(OsStr::to_owned).or_else(own)?;
     std::env::split_paths(&search)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join(program))
@@ -175,12 +177,15 @@ mod tests {
 
     #[test]
     fn programs_are_found_and_directories_are_none() {
-        let sh = find_program(Path::new("sh")).unwrap();
+        let sh = find_program(Path::new("sh"), None).unwrap();
         assert!(sh.is_absolute());
-        assert_eq!(find_program(&sh), Some(sh));
-        assert_eq!(find_program(Path::new("/")), None);
-        assert_eq!(find_program(Path::new("/proc/self/status")), None);
-        assert_eq!(find_program(Path::new("no-such-program-anywhere")), None);
+        assert_eq!(find_program(&sh, None), Some(sh));
+        assert_eq!(find_program(Path::new("/"), None), None);
+        assert_eq!(find_program(Path::new("/proc/self/status"), None), None);
+        assert_eq!(
+            find_program(Path::new("no-such-program-anywhere"), None),
+            None
+        );
     }
 
     #[test]

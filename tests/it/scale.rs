@@ -1,8 +1,10 @@
 //! `scale`, by hand and by a feedback: what starts and stops, what stays, what is refused.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
-use crate::support::{World, ports, py, python, wait_for};
+use crate::support::{Ran, World, ports, py, python, wait_for};
 
 /// Answers after the time its environment says, while the file `slow` is there.
 const WORKER: &str = "\
@@ -60,6 +62,32 @@ fn a_node_grows_and_shrinks_in_its_range_and_everybody_else_stays() {
     world.ok(&["scale", "worker=1"]);
     assert_eq!(pids(&world, "worker"), one);
     assert_eq!(pids(&world, "other"), others);
+    world.ok(&["down"]);
+}
+
+#[test]
+fn who_was_stopped_stays_so_and_the_environment_is_that_of_the_apply() {
+    let world = World::new();
+    let first = ports(1);
+    let text = format!(
+        "zmqnet: 1\nname: sleepers\ndefaults: {{ports: {first}..{first}, restart: never}}\nnodes:\n  \
+         worker: {{command: [nap, \"${{env.NAP}}\"], replicas: 1..4}}\n  \
+         other: {{command: [sleep, '600'], replicas: 2}}\n"
+    );
+    world.write("topology.yaml", &text);
+    let nap = world.write("bin/nap", "#!/bin/sh\nexec sleep $1\n");
+    std::fs::set_permissions(&nap, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let own = format!("{}:{path}", world.path("bin").display());
+    let applied = Ran::of(world.zmqnet(&["apply"]).env("NAP", "600").env("PATH", own));
+    assert_eq!(applied.code, 0, "{}", applied.stderr);
+    world.ok(&["stop", "other-1"]);
+    // Neither the variable nor the program is in this environment.
+    world.ok(&["scale", "worker=2"]);
+    assert_eq!(pids(&world, "worker").len(), 2);
+    assert_eq!(pids(&world, "other").len(), 1);
+    world.ok(&["scale", "worker=1"]);
+    assert_eq!(pids(&world, "other").len(), 1);
     world.ok(&["down"]);
 }
 

@@ -58,7 +58,7 @@ fn is_program(name: &str) -> bool {
         true => std::path::absolute(written),
         false => Ok(written.to_owned()),
     };
-    path.is_ok_and(|path| facts::find_program(&path).is_some())
+    path.is_ok_and(|path| facts::find_program(&path, None).is_some())
 }
 
 /// What a command said until it ended.

@@ -12,6 +12,15 @@ use crate::model::policy::Run;
 use crate::plan::change::{Change, Op};
 use crate::plan::{Instance, Plan};
 
+/// What becomes of instances that no change is about and that do not run as planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// They begin again: the plan was applied.
+    Begin,
+    /// They stay: the plan has other counts, and nobody spoke of them.
+    Stay,
+}
+
 impl Network {
     /// Follows a new plan, given its difference from the present one, and returns the instances
     /// that did not run as planned and are started again.
@@ -19,7 +28,7 @@ impl Network {
         &mut self,
         now: Duration,
         plan: Plan,
-        changes: &[Change],
+        (changes, others): (&[Change], Others),
     ) -> Vec<InstanceName> {
         self.is_going_down = false;
         self.is_dirty = true;
@@ -49,7 +58,7 @@ impl Network {
         let mut again = Vec::new();
         for instance in &ours {
             let is_changed = restarted.contains(&instance.name);
-            if self.carry_over(now, instance, is_changed) {
+            if self.carry_over(now, instance, (is_changed, others)) {
                 again.push(instance.name.clone());
             }
         }
@@ -64,7 +73,12 @@ impl Network {
     }
 
     /// Brings one instance to where the plan wants it; whether it had failed, or was stopped by hand.
-    fn carry_over(&mut self, now: Duration, instance: &Instance, is_changed: bool) -> bool {
+    fn carry_over(
+        &mut self,
+        now: Duration,
+        instance: &Instance,
+        (is_changed, others): (bool, Others),
+    ) -> bool {
         let name = &instance.name;
         let Some(member) = self.members.get_mut(name) else {
             self.admit(now, instance.clone());
@@ -84,6 +98,9 @@ impl Network {
             | Phase::Suspect
             | Phase::BackingOff => false,
         };
+        if has_failed && !was_leaving && others == Others::Stay {
+            return false;
+        }
         let is_idle = member.is_at_rest();
         if member.wish != Wish::Wanted {
             member.wish = Wish::Planned;

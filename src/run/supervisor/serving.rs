@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::acting::{Outcome, Supervisor};
+use super::applying::Others;
 use super::leaving::Leaving;
 use super::network::Transition;
 use super::{recovery, report};
@@ -112,6 +113,8 @@ impl Supervisor {
         if let Some(unbuilt) = plan.unbuilt.first() {
             return Err((zn1::NOT_BUILT, format!("{} is not built yet", unbuilt.what)));
         }
+        let was_applied = base_env.is_some();
+        let base_env = base_env.unwrap_or_else(|| self.base_env.clone());
         // On disk before anything is done, so that a successor follows the same plan.
         let saved = recovery::leave_plan(&self.layout, &base_env, &plan);
         saved.map_err(|error| (zn1::UNAVAILABLE, format!("cannot keep the plan: {error}")))?;
@@ -120,7 +123,11 @@ impl Supervisor {
         let changes = diff(&self.network.plan, &plan);
         let now = self.clock.now();
         self.leaving = Leaving::No;
-        let again = self.network.apply(now, plan, &changes);
+        let others = match was_applied {
+            true => Others::Begin,
+            false => Others::Stay,
+        };
+        let again = self.network.apply(now, plan, (&changes, others));
         tracing::info!(
             changes = changes.len(),
             again = again.len(),
