@@ -93,10 +93,11 @@ impl Child {
                     let is_done = reason.is_some() && self.end.is_some_and(End::is_success);
                     self.enter(now, State::Stopped { is_done }, reason);
                 }
+                // What it needs may have changed since it began: a port of it may be another's still.
                 Then::StartAgain => {
                     let waiting = State::Waiting {
                         not_before: now,
-                        may_start: true,
+                        may_start: false,
                     };
                     self.enter(now, waiting, None);
                     self.tick(now, actions);

@@ -364,3 +364,45 @@ fn a_program_whose_port_was_lost_meanwhile_fails_at_once_and_says_to_whom() {
     drop(thief);
     world.ok(&["start", "s"]);
 }
+
+/// Listens on the port of its environment, and takes a while to end when it is asked to.
+const SLOW_TO_END: &str = "\
+import os, signal, socket, sys, time
+def end(*_):
+    time.sleep(1)
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+listener = socket.socket()
+listener.bind(('127.0.0.1', int(sys.argv[1])))
+listener.listen()
+while True:
+    time.sleep(60)
+";
+
+#[test]
+fn a_port_that_moves_is_taken_when_it_is_free() {
+    let world = World::new();
+    world.write("slow.py", SLOW_TO_END);
+    let (one, two) = (ports(1), ports(1));
+    let apply = |nodes: &[(&str, u16)]| {
+        let mut text =
+            String::from("zmqnet: 1\nname: moves\nnodes:\n  sink: {command: [sleep, '600']}\n");
+        for (name, port) in nodes {
+            text += &format!(
+                "  {name}: {{command: [python3, slow.py, '{port}'], port: {port}, restart: never}}\n"
+            );
+        }
+        text += "links:\n";
+        for (name, _) in nodes {
+            text += &format!("  from-{name}: {{pattern: pubsub, from: {name}, to: sink}}\n");
+        }
+        world.write("topology.yaml", &text);
+        world.ok(&["apply"]);
+    };
+    apply(&[("a", one)]);
+    // `b` takes the port that `a` leaves, then they swap, then one that stays takes that of one that goes.
+    apply(&[("a", two), ("b", one)]);
+    apply(&[("a", one), ("b", two)]);
+    apply(&[("b", one)]);
+    world.ok(&["down"]);
+}

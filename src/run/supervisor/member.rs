@@ -6,6 +6,7 @@ use tokio::task::AbortHandle;
 
 use super::samples::Samples;
 use crate::lifecycle::{Child, Phase, Rules, State};
+use crate::model::endpoint::Endpoint;
 use crate::model::policy::Run;
 use crate::plan::{Exec, Instance, Process};
 use crate::run::status::Goal;
@@ -36,6 +37,8 @@ pub(super) struct Member {
     pub(super) started: Option<Duration>,
     /// Where in its log its present life began.
     pub(super) log_from: u64,
+    /// Where its present life may listen beside what the plan says now.
+    held: Vec<Endpoint>,
     /// Whether its present life was told something else than the plan says now.
     pub(super) is_stale: bool,
     /// The task that tells it, while one does.
@@ -54,6 +57,7 @@ impl Member {
             was_ready: false,
             started: None,
             log_from: 0,
+            held: Vec::new(),
             is_stale: false,
             telling: None,
         }
@@ -67,6 +71,13 @@ impl Member {
     pub(super) fn follow(&mut self, instance: Instance) {
         let is_role = matches!(process(&instance).exec, Exec::Role(_));
         self.is_stale |= is_role && process(&instance).exec != self.process().exec;
+        if self.is_alive() {
+            for port in &self.instance.ports {
+                if !self.held.contains(&port.bind) {
+                    self.held.push(port.bind.clone());
+                }
+            }
+        }
         self.child.set_rules(rules(process(&instance)));
         self.instance = instance;
     }
@@ -80,9 +91,27 @@ impl Member {
     /// last one.
     pub(super) fn told_anew(&mut self) {
         self.is_stale = false;
+        self.held.clear();
         if let Some(telling) = self.telling.take() {
             telling.abort();
         }
+    }
+
+    /// Whether a process of it may live.
+    fn is_alive(&self) -> bool {
+        match self.child.phase() {
+            Phase::Starting | Phase::Probing | Phase::Ready | Phase::Suspect | Phase::Stopping => {
+                true
+            }
+            Phase::Waiting | Phase::BackingOff | Phase::Stopped | Phase::Failed => false,
+        }
+    }
+
+    /// Whether it may listen where the plan says that another does.
+    pub(super) fn may_hold(&self, bind: &Endpoint) -> bool {
+        let is_leaving = self.wish == Wish::Leaving;
+        let mut leaving = self.instance.ports.iter().filter(|_| is_leaving);
+        self.is_alive() && (self.held.contains(bind) || leaving.any(|port| port.bind == *bind))
     }
 
     /// Whether nothing of it lives and nothing is under way.

@@ -188,15 +188,12 @@ impl Network {
         }
     }
 
-    /// Whether an instance that is leaving may still hold a port of this one.
+    /// Whether another that is ending may still hold a port of this one.
     fn is_taken(&self, member: &Member) -> bool {
-        let leaving = self
-            .members
-            .values()
-            .filter(|other| other.wish == Wish::Leaving);
-        let held = leaving.flat_map(|other| &other.instance.ports);
-        let mut binds = held.map(|port| &port.bind);
-        binds.any(|bind| member.instance.ports.iter().any(|port| port.bind == *bind))
+        let name = &member.instance.name;
+        let others = || self.members.values().filter(|it| it.instance.name != *name);
+        let mut binds = member.instance.ports.iter().map(|port| &port.bind);
+        binds.any(|bind| others().any(|other| other.may_hold(bind)))
     }
 
     fn holds(&self, after: &After) -> bool {
