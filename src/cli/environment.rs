@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::exit::{Exit, Failure};
 use super::ui;
+use crate::run::facts;
 
 /// Names and values; what is not UTF-8 is left out.
 #[derive(Debug, Clone, Default)]
@@ -62,4 +64,18 @@ impl Environment {
     pub fn values(&self) -> &BTreeMap<String, String> {
         &self.values
     }
+}
+
+/// Refuses a program that the system would not find: a name in `PATH`, anything else from here.
+pub(super) fn refuse_absent(program: &str) -> Result<(), Failure> {
+    let written = Path::new(program);
+    let path = match program.contains('/') {
+        true => std::path::absolute(written),
+        false => Ok(written.to_owned()),
+    };
+    if path.is_ok_and(|path| facts::find_program(&path, None).is_some()) {
+        return Ok(());
+    }
+    let words = format!("there is no program `{program}`");
+    Err(Failure::new(Exit::File, words).help("a name without `/` is looked for in `PATH`"))
 }

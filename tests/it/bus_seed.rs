@@ -204,7 +204,7 @@ fn a_command_that_is_not_there_is_refused_at_once() {
     bus(&world);
     for program in ["no-such-program", "./handler.sh"] {
         let ran = world.run(&["bus", "sub", "ping", "--", program]);
-        assert_eq!(ran.code, 64, "{}", ran.stderr);
+        assert_eq!(ran.code, 66, "{}", ran.stderr);
         assert!(ran.stderr.contains(program), "{}", ran.stderr);
     }
     world.write("handler.sh", "#!/bin/sh\ncat\n");

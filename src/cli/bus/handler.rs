@@ -5,16 +5,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::cli::environment;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::ui;
-use crate::run::facts;
 
 /// What is run for each message.
 pub(super) struct Handler {
@@ -29,15 +28,7 @@ impl Handler {
         let Some(program) = command.first() else {
             return Ok(None);
         };
-        // One with a `/` is meant from here.
-        let path = match program.contains('/') {
-            true => std::path::absolute(program).unwrap_or_else(|_| PathBuf::from(program)),
-            false => PathBuf::from(program),
-        };
-        if facts::find_program(&path).is_none() {
-            let message = format!("there is no program `{program}`");
-            return Err(Failure::new(Exit::Usage, message));
-        }
+        environment::refuse_absent(program)?;
         Ok(Some(Self {
             command,
             runs: 0,

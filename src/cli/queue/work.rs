@@ -5,7 +5,6 @@
 //! stopped or cut off loses it soon. When this ends, its task goes to another.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -17,13 +16,13 @@ use tokio::time::{Instant, interval, sleep};
 
 use super::{Queue, QueueArgs};
 use crate::cli::Global;
+use crate::cli::environment;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
 use crate::cli::ui;
 use crate::client::queue::{QueueError, Taken, TaskFailure};
 use crate::model::limits::WireLimits;
 use crate::protocol::zn1;
-use crate::run::facts;
 
 /// How long a task is held unless that is extended, and how often it is.
 const LEASE: Duration = Duration::from_secs(3);
@@ -51,16 +50,6 @@ pub(super) struct Args {
     command: Vec<String>,
 }
 
-/// Whether the system would find it: a name in `PATH`, anything else from here.
-fn is_program(name: &str) -> bool {
-    let written = Path::new(name);
-    let path = match name.contains('/') {
-        true => std::path::absolute(written),
-        false => Ok(written.to_owned()),
-    };
-    path.is_ok_and(|path| facts::find_program(&path, None).is_some())
-}
-
 /// What a command said until it ended.
 struct Output {
     status: ExitStatus,
@@ -84,12 +73,7 @@ enum Ended {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let (command, service) = (self.command, self.service);
-        if !is_program(&command[0]) {
-            let words = format!("there is no program `{}`", command[0]);
-            return Err(
-                Failure::new(Exit::File, words).help("a name without `/` is looked for in `PATH`")
-            );
-        }
+        environment::refuse_absent(&command[0])?;
         let queue = self.queue.find(global)?;
         block_on(async move {
             let working = work(queue, &service, &command, self.count);
