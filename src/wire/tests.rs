@@ -395,3 +395,36 @@ async fn what_was_sent_before_the_end_arrives_however_much_it_is() {
         peer.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_peer_that_sends_faster_than_it_is_heard_is_not_read_meanwhile() {
+    const SENT: usize = 150 * INBOX_MESSAGES_MAX;
+    // What waits: an inbox, and what one read took beside it, twice at most.
+    const HELD_MAX: usize = INBOX_MESSAGES_MAX * 256 + 2 * 256 * 1024;
+    let endpoint = free();
+    let mut hub = hub(&endpoint, WireLimits::default());
+    let peer = tokio::spawn(async move {
+        let mut stream = raw(&endpoint, "").await;
+        stream
+            .write_all(&b"\x00\x08hi there".repeat(SENT))
+            .await
+            .unwrap();
+        stream.shutdown().await.unwrap();
+        assert!(is_closed(&mut stream).await);
+    });
+    let (mut got, mut held) = (0, 0);
+    loop {
+        match next(&mut hub).await {
+            HubEvent::Message { .. } => got += 1,
+            HubEvent::Closed { .. } => break,
+            _ => {}
+        }
+        if got % 64 == 0 {
+            let most = hub.connections().iter().map(|it| it.unread_bytes).max();
+            held = held.max(most.unwrap_or_default());
+        }
+    }
+    assert_eq!(got, SENT);
+    assert!(held < HELD_MAX, "{held} bytes waited");
+    peer.await.unwrap();
+}

@@ -20,9 +20,11 @@ use super::keys;
 /// The hidden entry point of a role's process.
 pub const ROLE_ENTRY: &str = "__role";
 
-/// How glibc allocates in our own roles: large blocks are the kernel's own and go back to it, and there is
-/// one heap, so that what an attack took is given back. Other C libraries know nothing of this.
-const ALLOCATION: [(&str, &str); 3] = [
+/// How glibc allocates in our own roles: large blocks are the kernel's own and go back to it, there is one
+/// heap, and no thread keeps freed blocks for itself, which would keep all below them from the kernel. So what
+/// an attack took is given back. Other C libraries know nothing of this.
+const ALLOCATION: [(&str, &str); 4] = [
+    ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
     ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_MMAP_THRESHOLD_", "262144"),
     ("MALLOC_TRIM_THRESHOLD_", "2097152"),

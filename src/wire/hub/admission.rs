@@ -73,7 +73,7 @@ impl Hub {
             local: ends.map(|(own, _)| own.to_string()).unwrap_or_default(),
             ip: ends.map(|(_, peer)| peer.ip().to_canonical()),
             ends,
-            tell: self.tell.clone(),
+            told: self.told.clone(),
             unfinished: self.unfinished.clone(),
             forwards,
             part,

@@ -42,6 +42,7 @@ mod session;
 pub(super) mod stream;
 mod tap;
 mod tcp_info;
+mod told;
 mod unfinished;
 
 use std::collections::HashMap;
@@ -86,10 +87,26 @@ pub use relay::PairError;
 pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
 pub use tap::{Ring, Seen, Tap};
+use told::Told;
 use unfinished::Unfinished;
 
 /// Connections that were made and the owner has not looked at; with more, the door waits.
 const ARRIVALS_MAX: usize = 64;
+
+/// Room for connections that is kept; of more, it is given back once so small a part is used.
+const FEW: usize = 64;
+const SPARSE: usize = 8;
+
+/// Tasks that a crowd of connections wakes at once, as it does when it hangs up.
+const WOKEN_AT_ONCE: usize = 1_024;
+
+/// Has the runtime make room for as many woken tasks now. It keeps what it once had, and made while a crowd
+/// is here it would lie above all memory of the crowd, and keep that from going back to the kernel.
+fn widen_the_runtime() {
+    for _ in 0..WOKEN_AT_ONCE {
+        drop(tokio::spawn(async {}));
+    }
+}
 
 /// What the tasks that make connections tell the owner.
 enum Arrival {
@@ -179,8 +196,7 @@ pub struct Hub {
     /// what it hands over.
     door: Option<Door>,
     /// Connections with news: each at most once, here and in `turns` together.
-    tell: mpsc::UnboundedSender<ConnId>,
-    told: mpsc::UnboundedReceiver<ConnId>,
+    told: Arc<Told>,
     /// Connections with news, in the order in which they are heard.
     turns: VecDeque<ConnId>,
     /// Connections that were sent something since nothing was at hand.
@@ -194,7 +210,6 @@ impl Hub {
     /// A hub that listens nowhere yet and calls itself `announce` in its handshakes.
     pub fn new(limits: WireLimits, announce: impl Into<Bytes>) -> Self {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
-        let (tell, told) = mpsc::unbounded_channel();
         Self {
             limits: Arc::new(limits),
             announce: announce.into(),
@@ -210,8 +225,7 @@ impl Hub {
             arrive,
             arrivals,
             door: None,
-            tell,
-            told,
+            told: Arc::default(),
             turns: VecDeque::new(),
             gathering: Gathering::default(),
             pace: Pace::new(),
@@ -256,6 +270,7 @@ impl Hub {
             room.clone(),
         );
         if self.door.is_none() {
+            widen_the_runtime();
             let door = Door::open(self.lobby.clone(), self.arrive.clone());
             self.door = Some(door.map_err(failed)?);
         }
@@ -306,9 +321,7 @@ impl Hub {
             {
                 return event;
             }
-            while let Ok(conn) = self.told.try_recv() {
-                self.turns.push_back(conn);
-            }
+            self.told.hear(&mut self.turns);
             if let Some(conn) = self.turns.pop_front() {
                 if let Some(event) = self.hear(conn) {
                     return event;
@@ -316,6 +329,7 @@ impl Hub {
                 continue;
             }
             self.gathering.write();
+            told::settle(&mut self.turns);
             tokio::select! {
                 // Cancel safe, both: what is not handed out stays.
                 Some(arrival) = self.arrivals.recv() => {
@@ -323,7 +337,7 @@ impl Hub {
                         return event;
                     }
                 }
-                Some(conn) = self.told.recv() => self.turns.push_back(conn),
+                () = self.told.some() => {}
             }
             self.pace.begin();
         }
@@ -386,6 +400,9 @@ impl Hub {
     /// Lets go of a connection, whose socket is closed with that.
     fn release(&mut self, conn: ConnId) -> Option<Entry> {
         let entry = self.connections.remove(&conn)?;
+        if self.connections.len() < self.connections.capacity() / SPARSE {
+            self.connections.shrink_to(FEW);
+        }
         // What was sent before goes before.
         self.gathering.write();
         entry.task.abort();

@@ -21,7 +21,7 @@ use std::time::Duration;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::model::key::PublicKey;
@@ -35,6 +35,7 @@ use super::pings::Pings;
 use super::refusal::Limit;
 use super::session::{Claim, Session};
 use super::stream::{Reading, Stream, Writing};
+use super::told::Told;
 use super::unfinished::{Share, Unfinished};
 use super::{CloseReason, ConnId, ConnectionFacts};
 use fanning::{Fanning, Part};
@@ -62,7 +63,7 @@ pub(super) struct Wiring {
     pub(super) unfinished: Arc<Unfinished>,
     /// Both ends of a tcp connection.
     pub(super) ends: Option<(SocketAddr, SocketAddr)>,
-    pub(super) tell: mpsc::UnboundedSender<ConnId>,
+    pub(super) told: Arc<Told>,
 }
 
 /// What the hub takes from a connection.
@@ -265,8 +266,7 @@ impl Peer {
     fn tell(&self, state: &mut State) {
         if !state.is_told && state.has_news() {
             state.is_told = true;
-            // The hub may be gone; then nobody asks.
-            self.wiring.tell.send(self.wiring.conn).ok();
+            self.wiring.told.tell(self.wiring.conn);
         }
     }
 

@@ -109,6 +109,8 @@ pub struct Session {
     share: Option<Share>,
     /// Bytes of the peer that are not parsed yet: no whole frame, or no room for what is in them.
     unparsed: Bytes,
+    /// Whether there was no room for all of it when it was last parsed: until it is, nothing more is read.
+    is_stuffed: bool,
     inbox: Inbox,
     outbox: Outbox,
     topics: Topics,
@@ -183,6 +185,7 @@ impl Session {
             claim: None,
             share: None,
             unparsed: Bytes::new(),
+            is_stuffed: false,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             topics: Topics::default(),
@@ -434,7 +437,7 @@ impl Session {
 
     /// Whether it takes more bytes of the peer now.
     pub fn takes_input(&self) -> bool {
-        self.is_raw() || self.has_room()
+        self.is_raw() || self.has_room() && !self.is_stuffed
     }
 
     /// Bytes waiting to be written.

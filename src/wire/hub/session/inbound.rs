@@ -53,6 +53,7 @@ impl Session {
     /// Goes on parsing what waited for room.
     pub fn parse(&mut self) -> Result<(), CloseReason> {
         let result = self.parse_steps().and_then(|()| self.note_unfinished());
+        self.is_stuffed = !self.unparsed.is_empty() && !self.has_room();
         if let Err(reason) = &result {
             self.fail(reason);
         }
