@@ -29,7 +29,7 @@ enum End {
 use End::{Borne, Kept, Refused};
 
 /// The attacks of `attacks.py`, their options, and what they come to.
-const CAMPAIGN: [(&str, &[&str], End); 27] = [
+const CAMPAIGN: [(&str, &[&str], End); 29] = [
     ("declared", &[], Refused),
     ("cve_2019_6250", &[], Refused),
     ("cve_2019_13132", &[], Refused),
@@ -49,6 +49,8 @@ const CAMPAIGN: [(&str, &[&str], End); 27] = [
     ("subscriptions", &[], Borne),
     ("pings", &[], Borne),
     ("cve_2020_15166", &[], Refused),
+    ("hellos", &["count=300"], Refused),
+    ("hellos", &["count=300", "is_good=false"], Refused),
     ("half_open", &["count=1000"], Refused),
     // More than may be pending, twice: the oldest make room.
     ("half_open", &["count=2000"], Refused),
@@ -193,6 +195,24 @@ fn messages_that_never_end_are_bounded_together_and_the_oldest_go() {
     fort.counts(&["unfinished"]);
     let peak = fort.peak_kib();
     assert!(peak < (256 + 96) * 1024, "{peak} KiB were held");
+    fort.end();
+}
+
+#[test]
+fn what_an_attack_leaves_is_no_more_however_often_it_comes() {
+    let fort = Fort::start("");
+    // Each would leave more than may stay if it left anew each time what it needs at once.
+    let attacks: [(&str, &[&str]); 3] = [
+        ("shaken_many", &["count=1000"]),
+        ("half_open", &["count=1000", "wait=0.5"]),
+        ("flood", &["megabytes=10"]),
+    ];
+    for (name, options) in attacks {
+        for _ in 0..4 {
+            fort.attack(name, options);
+            fort.stands(name);
+        }
+    }
     fort.end();
 }
 

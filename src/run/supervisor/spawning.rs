@@ -26,7 +26,7 @@ pub const ROLE_ENTRY: &str = "__role";
 const ALLOCATION: [(&str, &str); 4] = [
     ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
     ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+    ("MALLOC_MMAP_THRESHOLD_", "65536"),
     ("MALLOC_TRIM_THRESHOLD_", "2097152"),
 ];
 
