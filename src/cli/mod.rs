@@ -43,6 +43,7 @@ mod send;
 mod serve;
 mod services;
 mod status;
+mod stream;
 mod tap;
 pub mod ui;
 pub mod variables;
@@ -153,6 +154,7 @@ enum Command {
     Conns(conns::Args),
     Tap(tap::Args),
     Queue(queue::Args),
+    Stream(stream::Args),
     Call(call::Args),
     Services(services::Args),
     Keys(keys::Args),
@@ -191,6 +193,7 @@ impl Command {
             Self::Conns(args) => args.run(global),
             Self::Tap(args) => args.run(global),
             Self::Queue(args) => args.run(global),
+            Self::Stream(args) => args.run(global),
             Self::Call(args) => args.run(global),
             Self::Services(args) => args.run(global),
             Self::Keys(args) => args.run(global),

@@ -2,8 +2,11 @@
 //!
 //! It prints nothing and finds no endpoints: the command line does both.
 
+pub mod asking;
 pub mod bench;
 pub mod bus;
 pub mod call;
 pub mod courier;
+pub mod pydistributed;
 pub mod queue;
+pub mod stream;

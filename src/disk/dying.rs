@@ -1,7 +1,7 @@
 //! Dying at a named step: how the tests kill a role in the middle of a write.
 //!
-//! Only in debug builds: `ZMQNET_DIE_AT=STEP:N` has the process kill itself with SIGKILL at the Nth
-//! such step since it was started. The steps are the operations on files, before and after, and
+//! Only in debug builds: a file `die-at` in the directory that says `STEP:N` has the process kill itself
+//! with SIGKILL at the Nth such step since it was started. The steps are the operations on files, before and after, and
 //! half-way through a write: `write-before write-half write-after sync-before sync-after
 //! create-before create-after rename-before rename-after remove-after truncate-after`. Release builds
 //! have none of it.
@@ -19,7 +19,7 @@ pub(super) fn wrapped(files: RealFiles) -> Arc<dyn Files> {
 /// The files of a directory, which die where they are told to.
 #[cfg(debug_assertions)]
 pub(super) fn wrapped(files: RealFiles) -> Arc<dyn Files> {
-    match armed::Death::from_environment() {
+    match armed::Death::written(&files) {
         Some(death) => Arc::new(armed::DyingFiles::new(files, death)),
         None => Arc::new(files),
     }
@@ -43,9 +43,11 @@ mod armed {
     }
 
     impl Death {
-        pub(super) fn from_environment() -> Option<Self> {
-            let told = std::env::var("ZMQNET_DIE_AT").ok()?;
-            let (step, count) = told.split_once(':')?;
+        pub(super) fn written(files: &RealFiles) -> Option<Self> {
+            let file = files.open("die-at").ok()?;
+            let mut told = [0; 64];
+            let got = file.read_at(&mut told, 0).ok()?;
+            let (step, count) = std::str::from_utf8(&told[..got]).ok()?.split_once(':')?;
             Some(Self {
                 step: step.to_owned(),
                 left: AtomicU64::new(count.parse().ok()?),

@@ -58,6 +58,8 @@ pub struct Log {
     /// Bytes stored since.
     pub(super) since_bytes: u64,
     pub(super) is_due: bool,
+    /// Whether a segment ended since somebody asked.
+    pub(super) has_rolled: bool,
     /// A group as bytes; kept for its memory.
     pub(super) buffer: Vec<u8>,
 }
@@ -231,11 +233,17 @@ impl Log {
         write_index(&*self.shared.files, &index, &sealed);
         self.active = Arc::clone(&next);
         self.at = HEADER_BYTES;
+        self.has_rolled = true;
         self.shared.show(|view| {
             view.sealed = view.sealed.iter().copied().chain([sealed]).collect();
             view.active = next;
         });
         Ok(())
+    }
+
+    /// Whether a segment ended since this was asked last.
+    pub fn has_rolled(&mut self) -> bool {
+        std::mem::take(&mut self.has_rolled)
     }
 
     /// Whether the role should say what it knows: once for each time it is due.

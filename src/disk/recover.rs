@@ -118,6 +118,7 @@ pub fn open(
         checkpoint_bytes: 0,
         since_bytes: 0,
         is_due: false,
+        has_rolled: false,
         buffer: Vec::new(),
     };
     if log.config.syncs && log.health() == Health::Good {
@@ -173,6 +174,7 @@ fn fresh(
         checkpoint_bytes: 0,
         since_bytes: 0,
         is_due: false,
+        has_rolled: false,
         buffer: Vec::new(),
     })
 }

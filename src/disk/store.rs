@@ -296,6 +296,9 @@ impl Writer {
                     if self.log.is_checkpoint_due() {
                         told.push(Told::CheckpointDue);
                     }
+                    if self.log.has_rolled() {
+                        self.retain(&mut told);
+                    }
                 }
                 Some(Write::Checkpoint(through, data)) => {
                     let result = self.log.checkpoint(through, &data);

@@ -154,6 +154,36 @@ pub mod queue {
     pub const TAKE_MS_MAX: u64 = 60_000;
 }
 
+/// Bounds of a stream.
+pub mod stream {
+    /// Appends and changes that are being stored, and reads; one more is refused.
+    pub const PENDING_MAX: usize = 8_192;
+    /// Bytes that are being stored; what is more is refused, unless it is alone.
+    pub const PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+    /// Bytes of the name of a producer.
+    pub const PRODUCER_BYTES_MAX: usize = 64;
+    /// Producers whose numbers are known; who was not heard for longest is forgotten.
+    pub const PRODUCERS_MAX: usize = 10_000;
+    /// Numbers that are known of each.
+    pub const SEQUENCES_MAX: usize = 32;
+    /// Bytes of the name of a group, and of its owner.
+    pub const GROUP_BYTES_MAX: usize = 64;
+    /// Groups; one more is refused.
+    pub const GROUPS_MAX: usize = 10_000;
+    /// Records that one read gives, where it does not say.
+    pub const READ_RECORDS: usize = 100;
+    /// Records that one read gives at most.
+    pub const READ_RECORDS_MAX: usize = 1_000;
+    /// Bytes that one read gives, where it does not say.
+    pub const READ_BYTES: usize = 1024 * 1024;
+    /// Bytes that one read gives at most, but for a record that is larger alone.
+    pub const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// How long a read may wait for records, in milliseconds.
+    pub const WAIT_MS_MAX: u64 = 60_000;
+    /// Reads that wait for records; one more is refused.
+    pub const WAITING_MAX: usize = 1_024;
+}
+
 /// Bounds of what is kept on disk.
 pub mod store {
     /// The bytes of one batch, its heads included.

@@ -185,6 +185,10 @@ impl Maker<'_> {
                 Some(Exec::Role(roles::Config::Feedback(config)))
             }
             Kind::Queue => Some(Exec::Role(roles::Config::Queue(self.queue(instance)))),
+            Kind::Stream => {
+                let config = self.stream(instance, scope);
+                Some(Exec::Role(roles::Config::Stream(config)))
+            }
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();
@@ -201,7 +205,6 @@ impl Maker<'_> {
             Kind::Peer
             | Kind::Lighthouse
             | Kind::Kv
-            | Kind::Stream
             | Kind::Spool
             | Kind::External
             | Kind::Gate => None,

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::{Origin, Unbuilt, buses};
-use crate::manifest::node::{AfterCondition, NodeDecl};
+use crate::manifest::node::{AfterCondition, NodeDecl, StoreMode};
 use crate::manifest::policy::UpdateOrder;
 use crate::model::policy::{LogTarget, Overflow};
 use crate::model::socket::Pattern;
@@ -22,7 +22,13 @@ type LinkKey = (&'static str, fn(&Topology, &Link) -> bool);
 
 const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
-    ("store", |node| node.store.is_some()),
+    ("store", |node| {
+        node.store.is_some() && node.kind != Some(Kind::Stream)
+    }),
+    ("store.mode", |node| {
+        let mode = node.store.as_ref().and_then(|store| store.mode);
+        mode == Some(StoreMode::Latest) && node.kind == Some(Kind::Stream)
+    }),
     ("filters", |node| node.filters.is_some()),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
@@ -41,6 +47,11 @@ const LINK_KEYS: &[LinkKey] = &[
     ("via", |_, link| {
         let is_built = matches!(link.decl.pattern, Pattern::Pubsub | Pattern::Request);
         link.decl.via.is_some() && !is_built
+    }),
+    ("to", |topology, link| {
+        let mut ends = link.to.iter();
+        let is_stream = |end: &End| topology.nodes[end.node].kind == Kind::Stream;
+        link.decl.pattern == Pattern::Pubsub && ends.any(is_stream)
     }),
     ("filters", |_, link| link.decl.filters.is_some()),
     ("hwm", |topology, link| {

@@ -13,6 +13,7 @@ pub mod machine;
 pub mod proxy;
 pub mod queue;
 pub mod replica;
+pub mod stream;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,8 @@ pub enum Config {
     Bus(bus::Config),
     /// Tasks, each with one live lease.
     Queue(queue::Config),
+    /// An event log.
+    Stream(stream::Config),
 }
 
 impl Config {
@@ -109,9 +112,10 @@ impl Config {
             (Self::Cache(was), Self::Cache(now)) => was.proxy.fixed_change(&now.proxy),
             (Self::Feedback(was), Self::Feedback(now)) => was.fixed_change(now),
             (Self::Queue(was), Self::Queue(now)) => was.fixed_change(now),
+            (Self::Stream(was), Self::Stream(now)) => was.fixed_change(now),
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Queue(_) | Self::Feedback(_), _)
-            | (Self::Bus(_), _) => Some("its kind"),
+            | (Self::Bus(_) | Self::Stream(_), _) => Some("its kind"),
         }
     }
 
@@ -145,6 +149,7 @@ impl Config {
             ],
             // These have only members, or nothing, that may change.
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Bus(_), _)
+            | (Self::Stream(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Queue(_), _) => {
                 Vec::new()
             }
@@ -164,6 +169,7 @@ impl Config {
             Self::Feedback(_) => Kind::Feedback,
             Self::Bus(_) => Kind::Bus,
             Self::Queue(_) => Kind::Queue,
+            Self::Stream(_) => Kind::Stream,
         }
     }
 
@@ -177,6 +183,7 @@ impl Config {
             Self::Feedback(config) => Some(&config.common),
             Self::Bus(config) => Some(&config.common),
             Self::Queue(config) => Some(&config.common),
+            Self::Stream(config) => Some(&config.common),
         }
     }
 
@@ -185,6 +192,7 @@ impl Config {
         match self {
             Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) => None,
             Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) | Self::Queue(_) => None,
+            Self::Stream(config) => Some(&config.store),
         }
     }
 
@@ -199,6 +207,7 @@ impl Config {
             Self::Feedback(config) => &config.common.health,
             Self::Bus(config) => &config.common.health,
             Self::Queue(config) => &config.common.health,
+            Self::Stream(config) => &config.common.health,
         }
     }
 
@@ -212,6 +221,7 @@ impl Config {
             | Self::Cache(_)
             | Self::Queue(_)
             | Self::Bus(_)
+            | Self::Stream(_)
             | Self::Feedback(_) => {
                 serde_json::json!({ "config": self })
             }
@@ -299,7 +309,7 @@ pub const ROLES: [Role; 15] = [
         keys: &[],
         has_store: true,
         stands: &[(Pattern::Request, TO), (Pattern::Pubsub, BOTH)],
-        is_built: false,
+        is_built: true,
         rank: 0,
     },
     Role {

@@ -41,6 +41,8 @@ mod selftest;
 mod send;
 mod services;
 mod sodium;
+mod stream;
+mod stream_kill;
 mod support;
 mod tidy;
 mod topologies;

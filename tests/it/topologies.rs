@@ -85,6 +85,12 @@ fn the_queues_workers_square_three_hundred_numbers() {
 }
 
 #[test]
+fn the_stream_shows_what_is_sold_and_has_it_for_later() {
+    std::fs::remove_dir_all(root().join("target/stream-example")).ok();
+    says("topologies/stream.yaml", "screen", "100 apples are sold");
+}
+
+#[test]
 fn the_cache_answers_eight_hundred_and_looks_up_ten() {
     let _turn = default_ports();
     let world = World::new();

@@ -1,15 +1,20 @@
 //! What the roles with the common driver are told: what all of them are, and what each is besides.
 
-use super::{Maker, Port};
-use crate::manifest::node::OnDeadDecl;
+use std::path::Path;
+
+use super::{Maker, Port, expanded};
+use crate::manifest::node::{OnDeadDecl, RetainDecl};
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
+use crate::model::store::{Durability, StoreConfig};
 use crate::plan::buses;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
-use crate::roles::{cache, feedback, proxy, queue};
+use crate::roles::{cache, feedback, proxy, queue, stream};
+use crate::topology::expand::Scope;
+use crate::topology::paths::absolute;
 use crate::topology::{self, sockets};
 
 /// How long a request waits for its reply, each try, unless its link says otherwise.
@@ -154,6 +159,49 @@ impl Maker<'_> {
             ahead: keys.ahead.unwrap_or(AHEAD_MAX),
             tells_dead: keys.on_dead == Some(OnDeadDecl::Error),
             bytes_max: bytes_max.unwrap_or(BYTES_MAX),
+        }
+    }
+
+    pub(super) fn stream(
+        &self,
+        instance: &topology::Instance,
+        scope: &Scope<'_>,
+    ) -> stream::Config {
+        stream::Config {
+            common: self.common(instance),
+            store: self.store(instance, scope),
+        }
+    }
+
+    /// Where and how an instance keeps what it keeps; in memory, where nothing is written. Each of
+    /// several instances has a directory of its own in the one that is written.
+    fn store(&self, instance: &topology::Instance, scope: &Scope<'_>) -> StoreConfig {
+        let node = &self.topology.nodes[instance.node];
+        let Some(decl) = &node.decl.store else {
+            return StoreConfig {
+                path: Default::default(),
+                durability: Durability::Memory,
+                retain_ms: None,
+                retain_bytes: None,
+                bytes_max: None,
+            };
+        };
+        let dir = &self.topology.units[node.unit].dir;
+        let mut path = absolute(dir, Path::new(&expanded(scope, &decl.path)));
+        if instance.name.as_str() != node.name.as_str() {
+            path.push(instance.name.as_str());
+        }
+        let (retain_ms, retain_bytes) = match &decl.retain {
+            Some(RetainDecl::For(age)) => (Some(age.as_millis()), None),
+            Some(RetainDecl::Bytes(size)) => (None, Some(size.0)),
+            None => (None, None),
+        };
+        StoreConfig {
+            path,
+            durability: decl.durability.unwrap_or_default(),
+            retain_ms,
+            retain_bytes,
+            bytes_max: decl.max.map(|max| max.0),
         }
     }
 }

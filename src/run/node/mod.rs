@@ -80,6 +80,7 @@ pub fn main(told: &Path) -> ExitCode {
         | roles::Config::Cache(_)
         | roles::Config::Queue(_)
         | roles::Config::Bus(_)
+        | roles::Config::Stream(_)
         | roles::Config::Feedback(_) => driver::start(&config),
     });
     match result {

@@ -1,19 +1,25 @@
-//! A bus's fan-out: the wire does it, the machine keeps to the rest.
+//! The fan-out of a bus, and of a stream's tail: the wire does it, the machine keeps to the rest.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
 
+use crate::model::policy::Overflow;
 use crate::protocol::zn1::{self, Reply};
-use crate::roles::{self, bus, machine};
+use crate::roles::{self, bus, machine, stream};
 use crate::run::node::tapping::Tapping;
 use crate::wire::hub::{Fan, FanConfig, Hub, ListenError, Security};
 
-/// The fan of a role, where it is a bus.
+/// The fan of a role, where it publishes.
 pub(super) fn fan(config: &roles::Config, tapping: &mut Tapping) -> Option<Arc<Fan>> {
-    let roles::Config::Bus(config) = config else {
-        return None;
+    let config = match config {
+        roles::Config::Bus(config) => config,
+        roles::Config::Stream(config) => return Some(Arc::new(tail(config, tapping))),
+        roles::Config::Replica(_) | roles::Config::Gate(_) | roles::Config::Echo(_) => return None,
+        roles::Config::Proxy(_) | roles::Config::Cache(_) => return None,
+        roles::Config::Feedback(_) | roles::Config::Queue(_) => return None,
     };
     Some(Arc::new(Fan::new(FanConfig {
         overflow: config.overflow,
@@ -25,6 +31,20 @@ pub(super) fn fan(config: &roles::Config, tapping: &mut Tapping) -> Option<Arc<F
         buses: config.buses.clone(),
         tap: tapping.all(),
     })))
+}
+
+/// What publishes the records of a stream.
+fn tail(config: &stream::Config, tapping: &mut Tapping) -> Fan {
+    Fan::new(FanConfig {
+        overflow: Overflow::DropNewest,
+        bytes_max: config.common.limits.peer_bytes_max,
+        messages_max: None,
+        welcome: None,
+        retain_max: 0,
+        is_sequenced: false,
+        buses: BTreeSet::new(),
+        tap: tapping.all(),
+    })
 }
 
 /// Takes another configuration.
@@ -43,7 +63,7 @@ pub(super) fn listen(
 ) -> Result<(), ListenError> {
     match port.name.as_str() {
         bus::IN => hub.listen_in(&port.name, &port.bind, fan, security),
-        bus::OUT => hub.listen_out(&port.name, &port.bind, fan, security),
+        bus::OUT | stream::TAIL => hub.listen_out(&port.name, &port.bind, fan, security),
         _ => hub.listen(&port.name, &port.bind, port.socket, security),
     }
 }

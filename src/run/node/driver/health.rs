@@ -118,7 +118,7 @@ impl<M: Machine> Driver<M> {
             "peers": self.dialled.iter().map(Dialled::facts).collect::<Vec<_>>(),
         });
         if let Some(store) = &self.store {
-            facts["store"] = json!(store.facts());
+            facts["facts"]["store"] = json!(store.facts());
         }
         facts
     }

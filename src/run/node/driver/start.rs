@@ -1,6 +1,6 @@
 //! Which machine a role with the common driver has.
 
-use crate::roles::{Config, bus, cache, echo, feedback, proxy, queue};
+use crate::roles::{Config, bus, cache, echo, feedback, proxy, queue, stream};
 use crate::run::node::NodeError;
 
 use super::run;
@@ -20,6 +20,7 @@ pub(in crate::run::node) fn start(config: &Config) -> Result<(), NodeError> {
             let epoch = fastrand::u32(..);
             run(config, queue::Machine::new(queue, epoch))
         }
+        Config::Stream(stream) => run(config, stream::Machine::new(stream)),
         Config::Replica(_) | Config::Gate(_) => unreachable!("they have drivers of their own"),
     }
 }

@@ -1,0 +1,334 @@
+//! The stream: an event log that is appended to and read from any offset, and never rewritten.
+//!
+//! ```text
+//! main: append, read (and wait for what comes), groups --> store --synced--> readers, tail (PUB)
+//! ```
+//!
+//! An append is answered once it is stored, and only then anybody can read it. Offsets are dense and
+//! never used again. What a producer numbers is appended once, however often it is sent. What is
+//! known beside the records (producers and groups) is in the log too, as notes without records, and
+//! in the checkpoint that spares a start from reading all of it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `append` `producers` | appending, and knowing what was appended before |
+//! | `reading` | reads, those that wait for more among them |
+//! | `groups` | consumer groups: positions that are stored, owners that are fenced |
+//! | `known` | notes and checkpoints |
+
+mod append;
+mod groups;
+mod known;
+mod producers;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::model::store::{Ask, StoreConfig, StoreFault, Told};
+use crate::protocol::envelope;
+use crate::protocol::zn1::{self, Reply, Request};
+
+use super::Config as RoleConfig;
+use super::machine::{self, Action, Caller, Common, Conn, Event, Read};
+
+use append::Appending;
+use groups::{Changing, Groups};
+use producers::Producers;
+use reading::{Fetching, Waiting};
+
+/// The name of the port where everything is asked.
+pub const MAIN: &str = "main";
+/// The name of the port where records are published as they come.
+pub const TAIL: &str = "tail";
+
+/// What a stream is told when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// What every role is told.
+    pub common: Common,
+    /// Where its records are.
+    pub store: StoreConfig,
+}
+
+impl Config {
+    /// What of another configuration a stream with this one cannot take while it runs.
+    pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
+        let Self { common, store } = self;
+        let fixed = store.fixed_change(&next.store);
+        fixed.or_else(|| common.fixed_change(&next.common))
+    }
+}
+
+/// What it has counted since it was started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Records that were appended.
+    pub appended: u64,
+    /// Their bytes.
+    pub appended_bytes: u64,
+    /// Records that were read.
+    pub read: u64,
+    /// Appends that were known already, by their producers' numbers.
+    pub duplicates: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Appends that the store did not take.
+    pub unstored: u64,
+    /// Commits and reads of owners that no longer were.
+    pub fenced: u64,
+    /// Messages that are no request.
+    pub malformed: u64,
+}
+
+/// What is under way in the store.
+#[derive(Debug)]
+enum Pending {
+    Append(Appending),
+    Change(Changing),
+    Fetch(Fetching),
+}
+
+/// The stream.
+#[derive(Debug)]
+pub struct Machine {
+    config: Config,
+    now: Duration,
+    counters: Counters,
+    /// The oldest offset.
+    start: u64,
+    /// The offset after the newest that is stored.
+    end: u64,
+    /// The offset after the newest that is to be stored.
+    asked_end: u64,
+    /// The last batch that was stored, if any was.
+    last_seq: Option<u64>,
+    tickets: u64,
+    pending: HashMap<u64, Pending>,
+    /// Bytes of what is to be stored.
+    pending_bytes: usize,
+    producers: Producers,
+    groups: Groups,
+    waiting: Waiting,
+    is_draining: bool,
+}
+
+/// Why a verb is not done: a status, a sentence, and what else there is to say.
+struct Refused(u16, String, Value);
+
+impl Refused {
+    fn new(status: u16, words: impl Into<String>) -> Self {
+        Self(status, words.into(), Value::Null)
+    }
+
+    fn of(fault: &StoreFault) -> Self {
+        let (status, more) = match fault {
+            StoreFault::Busy | StoreFault::AtMax => (zn1::BACK_PRESSURE, Value::Null),
+            StoreFault::TooLarge => (zn1::TOO_LARGE, Value::Null),
+            StoreFault::NoSpace | StoreFault::ReadOnly(_) | StoreFault::Failed(_) => {
+                (zn1::UNAVAILABLE, Value::Null)
+            }
+            StoreFault::Gone(start) => (zn1::NOT_FOUND, json!({ "start": start })),
+            StoreFault::Damaged(from, next) => {
+                (zn1::FAILED, json!({"damaged": [from, next], "next": next}))
+            }
+        };
+        Self(status, fault.to_string(), more)
+    }
+
+    fn reply(self, id: Bytes) -> Reply {
+        let mut reply = Reply::failure(self.0, id, self.1);
+        if let (Some(told), Value::Object(more)) = (reply.result.as_object_mut(), self.2) {
+            told.extend(more);
+        }
+        reply
+    }
+}
+
+/// The params of a verb; none are an empty object.
+fn params<T: DeserializeOwned>(given: Value) -> Result<T, Refused> {
+    let given = match given {
+        Value::Null => json!({}),
+        given => given,
+    };
+    serde_json::from_value(given).map_err(|error| Refused::new(zn1::BAD_REQUEST, error.to_string()))
+}
+
+impl Machine {
+    /// A stream that was told nothing of its store yet.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: config.clone(),
+            now: Duration::ZERO,
+            counters: Counters::default(),
+            start: 0,
+            end: 0,
+            asked_end: 0,
+            last_seq: None,
+            tickets: 0,
+            pending: HashMap::new(),
+            pending_bytes: 0,
+            producers: Producers::default(),
+            groups: Groups::default(),
+            waiting: Waiting::default(),
+            is_draining: false,
+        }
+    }
+
+    /// What it has counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn ticket(&mut self, pending: Pending) -> u64 {
+        self.tickets += 1;
+        self.pending.insert(self.tickets, pending);
+        self.tickets
+    }
+
+    fn asked(&mut self, caller: Caller, body: Vec<Bytes>, actions: &mut Vec<Action>) {
+        let name = self.config.common.name.clone();
+        let (caller, request) = match machine::read(&name, caller, body, actions) {
+            Read::Answered => return,
+            Read::Malformed => {
+                self.counters.malformed += 1;
+                return;
+            }
+            Read::Request(caller, request) => (caller, request),
+        };
+        let id = request.id.clone();
+        let answered = self.verb(&caller, request, actions);
+        self.answer(caller, id, answered, actions);
+    }
+
+    /// One verb. Nothing is answered where it is answered later.
+    fn verb(
+        &mut self,
+        caller: &Caller,
+        request: Request,
+        actions: &mut Vec<Action>,
+    ) -> Result<Option<Reply>, Refused> {
+        match request.verb.as_str() {
+            "append" => self.append(caller, request, actions),
+            "read" => self.read(caller, request, actions),
+            "take" => self.take(caller, request, actions),
+            "commit" => self.commit(caller, request, actions),
+            "forget" => self.forget(caller, request, actions),
+            "groups" => Ok(Some(Reply::new(
+                zn1::OK,
+                request.id,
+                json!({"groups": self.groups.facts(self.end)}),
+            ))),
+            _ => Ok(Some(machine::no_such_verb(&request))),
+        }
+    }
+
+    fn answer(
+        &mut self,
+        caller: Caller,
+        id: Bytes,
+        answered: Result<Option<Reply>, Refused>,
+        actions: &mut Vec<Action>,
+    ) {
+        match answered {
+            Ok(None) => {}
+            Ok(Some(reply)) => actions.push(caller.reply(&reply)),
+            Err(refused) => {
+                self.counters.refused += 1;
+                actions.push(caller.reply(&refused.reply(id)));
+            }
+        }
+    }
+
+    fn told(&mut self, told: Told, actions: &mut Vec<Action>) {
+        match told {
+            Told::Restored(data) => self.restore(&data),
+            Told::Replayed(batch) => self.replay(&batch),
+            Told::Recovered { start, end } => {
+                (self.start, self.end, self.asked_end) = (start, end, end);
+            }
+            Told::Stored { ticket, result } => {
+                if let Ok(stored) = &result {
+                    self.last_seq = Some(stored.seq);
+                }
+                match self.pending.remove(&ticket) {
+                    Some(Pending::Append(it)) => self.appended(it, result, actions),
+                    Some(Pending::Change(it)) => self.changed(it, result, actions),
+                    Some(Pending::Fetch(_)) | None => unreachable!("a ticket is for one thing"),
+                }
+            }
+            Told::Fetched { ticket, result } => match self.pending.remove(&ticket) {
+                Some(Pending::Fetch(it)) => self.fetched(it, result, actions),
+                Some(Pending::Append(_) | Pending::Change(_)) | None => {
+                    unreachable!("a ticket is for one thing")
+                }
+            },
+            Told::CheckpointDue => self.checkpoint(actions),
+            // It is due again when more was stored.
+            Told::Checkpointed { .. } => {}
+        }
+    }
+
+    fn checkpoint(&mut self, actions: &mut Vec<Action>) {
+        if let Some(through) = self.last_seq {
+            let data = self.known();
+            actions.push(Action::Disk(Ask::Checkpoint { through, data }));
+        }
+    }
+}
+
+impl machine::Machine for Machine {
+    fn step(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
+        self.now = now;
+        match event {
+            Event::Message { port, conn, frames } if &*port == MAIN => {
+                let (envelope, body) = envelope::split(frames);
+                self.asked(Caller { conn, envelope }, body, actions);
+            }
+            Event::Disk(told) => self.told(told, actions),
+            Event::Closed { conn, .. } => self.waiting.leave(conn),
+            Event::Drain => {
+                self.is_draining = true;
+                self.send_away(None, actions);
+            }
+            Event::Tick => self.send_away(Some(now), actions),
+            Event::Message { .. }
+            | Event::Opened { .. }
+            | Event::Subscribed { .. }
+            | Event::Writable { .. }
+            | Event::Unsent { .. } => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        self.waiting.next()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    fn facts(&self) -> Value {
+        let mut facts = serde_json::to_value(&self.counters).expect("counters have text keys");
+        facts["start_offset"] = self.start.into();
+        facts["end_offset"] = self.asked_end.into();
+        facts["synced_offset"] = self.end.into();
+        facts["groups"] = self.groups.len().into();
+        facts["producers"] = self.producers.len().into();
+        facts["waiting"] = self.waiting.len().into();
+        facts
+    }
+
+    fn adopt(&mut self, config: &RoleConfig) {
+        if let RoleConfig::Stream(config) = config {
+            self.config = config.clone();
+        }
+    }
+}
