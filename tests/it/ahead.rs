@@ -67,7 +67,7 @@ fn a_fast_plain_worker_is_handed_tasks_ahead_unless_that_is_not_wanted() {
         workers(&queue, 1);
         assert_eq!(client(&queue, ["3000", "64", "-1"]), "3000 True\n");
         let facts = queue.facts();
-        assert_eq!(facts["completed"], 3000);
+        assert_eq!(facts["done"], 3000);
         assert_eq!(facts["ahead"].as_u64().unwrap() > 0, is_ahead, "{facts}");
         queue.world.ok(&["down"]);
     }
@@ -99,7 +99,7 @@ fn what_a_dead_worker_had_not_begun_costs_no_attempt() {
         assert!(!doomed.0.wait().unwrap().success());
         doomed = worker(&queue, "0");
         let facts = queue.wait("all that is left", |facts| {
-            facts["completed"] == round * 999
+            facts["done"] == round * 999
         });
         assert_eq!(facts["dead"], round, "{facts}");
         drop(client);
