@@ -98,9 +98,7 @@ fn what_a_dead_worker_had_not_begun_costs_no_attempt() {
         queue.wait("the worker's death", |facts| facts["lost"] == round);
         assert!(!doomed.0.wait().unwrap().success());
         doomed = worker(&queue, "0");
-        let facts = queue.wait("all that is left", |facts| {
-            facts["done"] == round * 999
-        });
+        let facts = queue.wait("all that is left", |facts| facts["done"] == round * 999);
         assert_eq!(facts["dead"], round, "{facts}");
         drop(client);
         if facts["unbegun"].as_u64().unwrap() > 0 {

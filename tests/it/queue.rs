@@ -436,10 +436,10 @@ fn fire(workers: u32, tasks: u32, seconds: u32) {
     let count = |key: &str| facts[key].as_u64().unwrap();
     assert_eq!(count("accepted"), count("done") + count("dead"));
     assert_eq!(count("dead"), 0);
-    // Another attempt only where a worker was lost or lost its lease.
+    // Another attempt only where a worker was lost or lost its lease, or where it had not begun.
     assert_eq!(
         count("attempts"),
-        count("done") + count("lost") + count("expired")
+        count("done") + count("lost") + count("expired") + count("unbegun")
     );
     assert!(count("lost") > 0, "{facts}");
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
