@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::policy::Overflow;
 use crate::model::socket::{Pattern, Side};
 use crate::roles::Kind;
-use crate::roles::bus::Config;
+use crate::roles::bus::{Config, ORIGIN_MARK};
 use crate::roles::machine::Common;
 use crate::topology::{Instance, Link, Topology, sockets};
 
@@ -23,6 +23,123 @@ pub(super) fn dial_name(topology: &Topology, leg: usize) -> String {
     format!("to {}", topology.links[topology.legs[leg].link].name)
 }
 
+/// A way by which a bus gets what was published first at one that it does not dial itself.
+pub(super) struct Relayed<'a> {
+    /// By whose dial of which leg.
+    pub(super) leg: usize,
+    pub(super) peer: &'a Instance,
+    /// What that dial is called.
+    pub(super) dial: String,
+    topics: Vec<String>,
+}
+
+/// A bus that gets messages from another.
+struct Edge<'a> {
+    from: &'a Instance,
+    to: &'a Instance,
+    leg: usize,
+    topics: Vec<String>,
+}
+
+fn edges(topology: &Topology) -> Vec<Edge<'_>> {
+    let is_bus = |instance: &Instance| topology.nodes[instance.node].kind == Kind::Bus;
+    let mut edges = Vec::new();
+    for to in topology.instances.iter().filter(|it| is_bus(it)) {
+        let ends = &topology.nodes[to.node].ends;
+        for (leg, _) in ends.iter().filter(|(_, side)| *side == Side::To) {
+            let topics = asked(topology, to, *leg);
+            let peers = sockets::peers(topology, to, *leg, Side::To);
+            edges.extend(peers.filter(|it| is_bus(it)).map(|from| Edge {
+                from,
+                to,
+                leg: *leg,
+                topics: topics.clone(),
+            }));
+        }
+    }
+    edges
+}
+
+/// What a bus asks for by a leg.
+fn asked(topology: &Topology, instance: &Instance, leg: usize) -> Vec<String> {
+    let ends = topology.legs[leg].ends(Side::To).iter();
+    let own = ends.filter(|end| end.node == instance.node);
+    let topics: Vec<String> = own.flat_map(|it| it.topics.clone()).collect();
+    match topics.is_empty() {
+        true => vec![String::new()],
+        false => topics,
+    }
+}
+
+/// The topics that begin with one of both, each once.
+fn common(some: &[String], others: &[String]) -> Vec<String> {
+    let longer =
+        |a: &String, b: &String| match (a.starts_with(b.as_str()), b.starts_with(a.as_str())) {
+            (true, _) => Some(a.clone()),
+            (false, true) => Some(b.clone()),
+            (false, false) => None,
+        };
+    let pairs = some.iter().flat_map(|a| others.iter().map(move |b| (a, b)));
+    let all: BTreeSet<String> = pairs.filter_map(|(a, b)| longer(a, b)).collect();
+    let is_covered = |it: &String| all.iter().any(|by| by != it && it.starts_with(by.as_str()));
+    all.iter().filter(|it| !is_covered(it)).cloned().collect()
+}
+
+/// How a bus gets what was published first at those that it does not dial: from each by the shortest way
+/// there is, of equally short ones by the bus whose name comes first. Whoever is dialled hands on what
+/// came to it by its own shortest way, so that a message comes once, whatever circles there are.
+pub(super) fn relayed<'a>(topology: &'a Topology, instance: &Instance) -> Vec<Relayed<'a>> {
+    let edges = edges(topology);
+    let mut found = Vec::new();
+    let origins: BTreeSet<&str> = edges.iter().map(|edge| edge.from.name.as_str()).collect();
+    for origin in origins
+        .into_iter()
+        .filter(|it| *it != instance.name.as_str())
+    {
+        // What each bus gets of it, as far as ways of this length lead.
+        let mut gets = BTreeMap::from([(origin, vec![String::new()])]);
+        while !gets.contains_key(instance.name.as_str()) {
+            let mut next: BTreeMap<&str, Vec<(&Edge<'_>, Vec<String>)>> = BTreeMap::new();
+            let mut ways: Vec<&Edge<'_>> = edges.iter().collect();
+            ways.sort_by_key(|edge| (edge.from.name.as_str(), edge.leg));
+            for edge in ways {
+                let (from, to) = (edge.from.name.as_str(), edge.to.name.as_str());
+                let Some(topics) = gets.get(from).filter(|_| !gets.contains_key(to)) else {
+                    continue;
+                };
+                let topics = common(topics, &edge.topics);
+                let ways = next.entry(to).or_default();
+                let is_same = ways
+                    .first()
+                    .is_none_or(|(way, _)| way.from.name == edge.from.name);
+                if !topics.is_empty() && is_same {
+                    ways.push((edge, topics));
+                }
+            }
+            next.retain(|_, ways| !ways.is_empty());
+            if next.is_empty() {
+                break;
+            }
+            for (to, ways) in next {
+                if to == instance.name.as_str() {
+                    let indirect = ways
+                        .iter()
+                        .filter(|(way, _)| way.from.name.as_str() != origin);
+                    found.extend(indirect.map(|(way, topics)| Relayed {
+                        leg: way.leg,
+                        peer: way.from,
+                        dial: format!("{}{ORIGIN_MARK}{origin}", dial_name(topology, way.leg)),
+                        topics: topics.clone(),
+                    }));
+                }
+                let all = ways.into_iter().flat_map(|(_, topics)| topics).collect();
+                gets.insert(to, all);
+            }
+        }
+    }
+    found
+}
+
 /// The configuration of a bus.
 pub(super) fn config(topology: &Topology, instance: &Instance, common: Common) -> Config {
     let node = &topology.nodes[instance.node];
@@ -33,7 +150,6 @@ pub(super) fn config(topology: &Topology, instance: &Instance, common: Common) -
     let mut buses = BTreeSet::new();
     let mut topics = BTreeMap::new();
     for (index, side) in &node.ends {
-        let leg = &topology.legs[*index];
         for peer in sockets::peers(topology, instance, *index, *side) {
             let is_bus = topology.nodes[peer.node].kind == Kind::Bus;
             match side {
@@ -41,17 +157,15 @@ pub(super) fn config(topology: &Topology, instance: &Instance, common: Common) -
                     buses.insert(peer.name.to_string());
                 }
                 Side::To if is_bus => {
-                    let ends = leg.ends(Side::To).iter();
-                    let own = ends.filter(|end| end.node == instance.node);
-                    let mut asked: Vec<String> = own.flat_map(|it| it.topics.clone()).collect();
-                    if asked.is_empty() {
-                        asked.push(String::new());
-                    }
+                    let asked = asked(topology, instance, *index);
                     topics.insert(dial_name(topology, *index), asked);
                 }
                 Side::From | Side::To => {}
             }
         }
+    }
+    for way in relayed(topology, instance) {
+        topics.insert(way.dial, way.topics);
     }
     Config {
         buffer_bytes: keys

@@ -366,14 +366,17 @@ async fn what_came_from_a_bus_goes_to_no_other_bus() {
     // Each dials the other: what is published at one must come round to neither twice.
     let (left, right) = (Bus::new(named("right")), Bus::new(named("left")));
     let mut links = Vec::new();
-    for (name, of, to) in [("left", &left, &right), ("right", &right, &left)] {
+    for (name, other, of, to) in [
+        ("left", "right", &left, &right),
+        ("right", "left", &right, &left),
+    ] {
         let mut hub = Hub::new(WireLimits::default(), "");
         let dialling = Dialling {
             identity: format!("{name}#1.0").into(),
             ..Dialling::default()
         };
         let topics = vec![Bytes::new()];
-        hub.dial_fan("link", &to.subscribe, (&of.fan, topics), dialling);
+        hub.dial_fan("link", &to.subscribe, (&of.fan, topics, other), dialling);
         links.push(tokio::spawn(async move {
             loop {
                 hub.next().await;

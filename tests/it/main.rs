@@ -9,6 +9,7 @@ mod ahead;
 mod apply;
 mod attack;
 mod bus;
+mod bus_links;
 mod bus_seed;
 mod capture;
 mod check;

@@ -10,6 +10,7 @@ use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
 use crate::model::store::{Durability, StoreConfig};
 use crate::plan::buses;
+use crate::roles::Kind;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
 use crate::roles::{cache, feedback, proxy, queue, stream};
@@ -73,7 +74,25 @@ impl Maker<'_> {
                 });
             }
         }
+        if node.kind == Kind::Bus {
+            self.relayed(instance, &mut dials);
+        }
         dials
+    }
+
+    /// Beside each bus that it dials, a bus dials for what comes by it from others.
+    fn relayed(&self, instance: &topology::Instance, dials: &mut Vec<machine::Dial>) {
+        for way in buses::relayed(self.topology, instance) {
+            let (name, peer) = (self.dial_name(way.leg), &way.peer.name);
+            let mut direct = dials
+                .iter()
+                .filter(|it| it.name == name && it.peer == *peer);
+            let direct = direct.next().cloned();
+            dials.extend(direct.map(|direct| machine::Dial {
+                name: way.dial,
+                ..direct
+            }));
+        }
     }
 
     fn dial_name(&self, leg: usize) -> String {

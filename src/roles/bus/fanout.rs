@@ -32,10 +32,14 @@ fn wire_bytes(frames: &[Bytes]) -> usize {
     frames.iter().map(bytes_of).sum()
 }
 
+/// The origin of what was published here first.
+pub(super) const HERE: &str = "";
+
 #[derive(Debug, Default)]
 struct Subscriber {
     slot: u32,
-    is_bus: bool,
+    /// It is a bus, and gets what was published first there.
+    wants: Option<String>,
     is_welcomed: bool,
     /// Its connection took none of the last, and has not said that there is room since.
     is_full: bool,
@@ -57,8 +61,9 @@ pub(super) struct Fanout {
     subscribers: BTreeMap<Conn, Subscriber>,
     by_slot: BTreeMap<u32, Conn>,
     last_slot: u32,
-    buses: BTreeSet<Conn>,
-    retained: BTreeMap<Bytes, (Vec<Bytes>, bool)>,
+    /// Buses that are dialled, and where what they send was published first.
+    buses: BTreeMap<Conn, String>,
+    retained: BTreeMap<Bytes, (Vec<Bytes>, String)>,
     numbers: BTreeMap<Bytes, u64>,
     gone: Account,
 }
@@ -71,7 +76,7 @@ impl Fanout {
             subscribers: BTreeMap::new(),
             by_slot: BTreeMap::new(),
             last_slot: 0,
-            buses: BTreeSet::new(),
+            buses: BTreeMap::new(),
             retained: BTreeMap::new(),
             numbers: BTreeMap::new(),
             gone: Account::default(),
@@ -119,9 +124,10 @@ impl Fanout {
         match event {
             Event::Opened { port, conn } => self.opened(port, *conn, actions),
             Event::Message { port, conn, frames } if &**port != OUT => {
-                let is_bus = self.buses.contains(conn);
-                if &**port == IN || is_bus {
-                    self.publish(frames, is_bus, actions);
+                let origin = self.buses.get(conn).cloned();
+                if &**port == IN || origin.is_some() {
+                    let origin = origin.unwrap_or_default();
+                    self.publish(frames, &origin, actions);
                 }
             }
             Event::Subscribed {
@@ -158,7 +164,8 @@ impl Fanout {
         }
         let topics = match self.config.topics.get(port) {
             Some(topics) => {
-                self.buses.insert(conn);
+                let origin = super::origin_of(port).unwrap_or(port);
+                self.buses.insert(conn, origin.to_owned());
                 &topics[..]
             }
             None if port == IN => &everything[..],
@@ -175,11 +182,11 @@ impl Fanout {
 
     /// What a peer calls itself is not told to machines: whoever runs one says which are buses.
     #[cfg(test)]
-    pub(super) fn is_bus(&mut self, conn: Conn) {
+    pub(super) fn is_bus(&mut self, conn: Conn, origin: &str) {
         if let Some(subscriber) = self.subscribers.get_mut(&conn) {
-            subscriber.is_bus = true;
+            subscriber.wants = Some(origin.to_owned());
         } else {
-            self.buses.insert(conn);
+            self.buses.insert(conn, origin.to_owned());
         }
     }
 
@@ -214,8 +221,8 @@ impl Fanout {
             told.push(vec![Bytes::copy_from_slice(welcome)]);
         }
         let kept = self.retained.range(topic.clone()..);
-        for (_, (frames, is_bus)) in kept.take_while(|(name, _)| name.starts_with(topic)) {
-            if !(*is_bus && subscriber.is_bus) {
+        for (_, (frames, origin)) in kept.take_while(|(name, _)| name.starts_with(topic)) {
+            if subscriber.is_for(origin) {
                 told.push(frames.clone());
             }
         }
@@ -231,7 +238,7 @@ impl Fanout {
     pub(super) fn publish(
         &mut self,
         frames: &[Bytes],
-        is_bus: bool,
+        origin: &str,
         actions: &mut Vec<Action>,
     ) -> (u64, u64) {
         let topic = frames.first().cloned().unwrap_or_default();
@@ -248,7 +255,7 @@ impl Fanout {
             let is_known = self.retained.contains_key(&topic);
             if is_known || self.retained.len() < RETAINED_MAX {
                 self.retained
-                    .insert(topic.clone(), (frames.clone(), is_bus));
+                    .insert(topic.clone(), (frames.clone(), origin.to_owned()));
             }
         }
         let Some(found) = self.topics.find(&topic) else {
@@ -261,7 +268,7 @@ impl Fanout {
             let Some(subscriber) = self.subscribers.get_mut(&conn) else {
                 continue;
             };
-            if is_bus && subscriber.is_bus {
+            if !subscriber.is_for(origin) {
                 continue;
             }
             matched += 1;
@@ -295,6 +302,11 @@ impl Fanout {
 }
 
 impl Subscriber {
+    /// Whether what was published first there may go to it.
+    fn is_for(&self, origin: &str) -> bool {
+        self.wants.as_ref().is_none_or(|wants| wants == origin)
+    }
+
     /// A message came for it.
     fn give(&mut self, conn: Conn, config: &Config, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
         self.account.matched += 1;

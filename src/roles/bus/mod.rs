@@ -26,7 +26,7 @@ use crate::protocol::zn1::{self, Reply, Request};
 use super::Config as RoleConfig;
 use super::machine::{self, Action, Caller, Common, Conn, Event, Read};
 pub use account::Account;
-use fanout::Fanout;
+use fanout::{Fanout, HERE};
 
 /// The names of its ports.
 pub const IN: &str = "in";
@@ -34,6 +34,15 @@ pub const IN: &str = "in";
 pub const OUT: &str = "out";
 /// Where a message is published and acknowledged.
 pub const ACKED: &str = "acked";
+
+/// Stands in the name of a dial before the bus whose messages come by it, where that is not the one that
+/// is dialled: no name has it.
+pub const ORIGIN_MARK: char = '~';
+
+/// The bus whose messages come by a dial of this name, where that is not the one that is dialled.
+pub fn origin_of(dial: &str) -> Option<&str> {
+    dial.rsplit_once(ORIGIN_MARK).map(|(_, origin)| origin)
+}
 
 /// Topics whose last message is kept, where that is asked for.
 pub const RETAINED_MAX: usize = 65_536;
@@ -59,7 +68,8 @@ pub struct Config {
     /// Whether messages get one more frame with their number within their topic.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub sequence: bool,
-    /// The buses that subscribe here: what came from a bus is not theirs.
+    /// The buses that subscribe here: each names the bus whose messages it wants, else it wants those
+    /// that were published here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub buses: BTreeSet<String>,
     /// What is asked of the buses that are dialled, by the names of the dials.
@@ -89,12 +99,21 @@ impl Config {
             ("`welcome`", *welcome != next.welcome),
             ("`retain`", *retain != next.retain),
             ("`sequence`", *sequence != next.sequence),
-            ("what it asks other buses for", *topics != next.topics),
+            (
+                "what it asks other buses for",
+                has_changed(topics, &next.topics),
+            ),
         ];
         let mut changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
         let own = changed.next().map(|(what, _)| what);
         own.or_else(|| common.fixed_change(&next.common))
     }
+}
+
+/// Whether something else is asked for by a dial that stays: others come and go.
+fn has_changed(was: &BTreeMap<String, Vec<String>>, now: &BTreeMap<String, Vec<String>>) -> bool {
+    let is_other = |(dial, topics)| now.get(dial).is_some_and(|now| now != topics);
+    was.iter().any(is_other)
 }
 
 /// What it has counted of the port `acked`; pings and `status` are in none of it.
@@ -155,11 +174,12 @@ impl Machine {
         Some(self.fanout.as_ref()?.total())
     }
 
-    /// A connection is another bus, where this one fans out itself.
+    /// A connection is another bus, where this one fans out itself: it has, or wants, what was published
+    /// first at a bus; at this one where that is empty.
     #[cfg(test)]
-    pub(crate) fn is_bus(&mut self, conn: Conn) {
+    pub(crate) fn is_bus(&mut self, conn: Conn, origin: &str) {
         if let Some(fanout) = &mut self.fanout {
-            fanout.is_bus(conn);
+            fanout.is_bus(conn, origin);
         }
     }
 
@@ -192,7 +212,7 @@ impl Machine {
         let Some(fanout) = &mut self.fanout else {
             return actions.push(Action::Publish { caller, id, frames });
         };
-        let (matched, queued) = fanout.publish(&frames, false, actions);
+        let (matched, queued) = fanout.publish(&frames, HERE, actions);
         actions.push(caller.reply(&published(id, matched, queued)));
     }
 }

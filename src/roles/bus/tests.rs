@@ -209,7 +209,7 @@ fn what_came_from_a_bus_goes_to_no_other() {
         "{actions:?}"
     );
     let (here, bus) = (world.open(OUT, 2), world.open(OUT, 3));
-    world.machine.is_bus(bus);
+    world.machine.is_bus(bus, "");
     for conn in [here, bus] {
         world.subscribe(conn, "a", true);
     }

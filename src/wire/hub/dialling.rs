@@ -165,12 +165,13 @@ impl Hub {
         id
     }
 
-    /// Keeps a connection to another bus, whose messages of these topics are fanned out here.
+    /// Keeps a connection to another bus, whose messages of these topics are fanned out here. They were
+    /// published first at the bus `of`.
     pub fn dial_fan(
         &mut self,
         name: &str,
         endpoint: &Endpoint,
-        (fan, topics): (&Arc<Fan>, Vec<Bytes>),
+        (fan, topics, of): (&Arc<Fan>, Vec<Bytes>, &str),
         dialling: Dialling,
     ) -> DialId {
         let id = self.dial(name, endpoint, SocketType::Sub, dialling);
@@ -178,7 +179,7 @@ impl Hub {
         dial.part = Some(Part::In {
             fan: fan.clone(),
             topics: topics.into(),
-            is_bus: true,
+            origin: fan.origin(of),
         });
         id
     }

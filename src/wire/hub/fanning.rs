@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::model::endpoint::Endpoint;
 use crate::model::socket::SocketType;
 
-use super::fan::Fan;
+use super::fan::{Fan, Origin};
 use super::guard::Security;
 use super::peer::fanning::Part;
 use super::{Hub, ListenError};
@@ -25,7 +25,7 @@ impl Hub {
         let part = Part::In {
             fan: fan.clone(),
             topics: Arc::new([Bytes::new()]),
-            is_bus: false,
+            origin: Origin::default(),
         };
         self.listen(name, endpoint, SocketType::Xsub, security)?;
         self.play(part);

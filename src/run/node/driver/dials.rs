@@ -82,7 +82,7 @@ impl<M: Machine> Driver<M> {
                     let id = match &self.fan {
                         Some(fan) => {
                             let topics = fanning::topics(&self.config, &told.name);
-                            let asked = (fan, topics);
+                            let asked = (fan, topics, fanning::origin(told));
                             self.hub
                                 .dial_fan(&told.name, &told.endpoint, asked, dialling)
                         }

@@ -77,6 +77,11 @@ pub(super) fn topics(config: &roles::Config, dial: &str) -> Vec<Bytes> {
     topics.map(|topic| Bytes::from(topic.clone())).collect()
 }
 
+/// Where what a bus that is dialled has was published first: at the bus that the dial names, else there.
+pub(super) fn origin(told: &machine::Dial) -> &str {
+    bus::origin_of(&told.name).unwrap_or(told.peer.as_str())
+}
+
 /// Publishes a message and says how many it was for.
 pub(super) fn publish(fan: Option<&Fan>, id: Bytes, frames: &[Bytes]) -> Reply {
     let Some(fan) = fan else {

@@ -168,7 +168,7 @@ impl Both {
         // Cut anywhere, as reads are.
         let half = wire.len() / 3;
         for piece in [&wire[..half], &wire[half..]] {
-            let (_, fed) = self.fan.take(&mut self.cutter, piece, false);
+            let (_, fed) = self.fan.take(&mut self.cutter, piece, Origin::default());
             fed.unwrap();
         }
         for frames in messages {

@@ -65,7 +65,7 @@ impl Fan {
             .filter_map(|subscriber| {
                 Some(SubscriberFacts {
                     conn: subscriber.conn,
-                    is_bus: subscriber.is_bus,
+                    is_bus: subscriber.wants.is_some(),
                     passed: subscriber.taker.upgrade()?.passed()?,
                 })
             })

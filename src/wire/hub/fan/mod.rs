@@ -25,6 +25,7 @@ mod retain;
 mod sequence;
 #[cfg(test)]
 mod simulation;
+mod taking;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -37,11 +38,12 @@ use crate::protocol::topics::{Prefix, READY_PREFIX, Topics};
 use super::ConnId;
 use super::forward::Passed;
 use super::tap::Tap;
-use cut::{CutFault, CutSink, Cutter, Place};
+use cut::{CutFault, Cutter, Place};
 pub use facts::{FanFacts, SubscriberFacts, TopicFacts};
 use lane::{Bounds, Source, Span};
 use retain::Retained;
 use sequence::Sequences;
+use taking::Taking;
 
 /// More pieces than this are put together before they are written.
 const PIECES_MAX: usize = 16;
@@ -61,7 +63,8 @@ pub struct FanConfig {
     pub retain_max: usize,
     /// Whether messages get one more frame that numbers them within their topic.
     pub is_sequenced: bool,
-    /// What other buses that subscribe here call themselves: what came from a bus is not theirs.
+    /// What other buses that subscribe here call themselves: each gets by a connection what was
+    /// published first at one bus, which the connection names behind a `~`, else what was published here.
     pub buses: BTreeSet<String>,
     /// Who looks on.
     pub tap: Tap,
@@ -85,6 +88,10 @@ pub(super) trait Taker: Send + Sync {
     fn passed(&self) -> Option<Passed>;
 }
 
+/// Where a message was published first: here, unless another bus is named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin(u32);
+
 /// The fan-out from publishers to subscribers.
 pub struct Fan(Mutex<State>);
 
@@ -93,6 +100,8 @@ struct State {
     topics: Topics,
     subscribers: Vec<Option<Subscriber>>,
     free: Vec<u32>,
+    /// The buses that were named as origins; the first is number 1.
+    origins: Vec<String>,
     /// What passed to subscribers that are gone.
     gone: Passed,
     published: u64,
@@ -115,7 +124,8 @@ struct State {
 struct Subscriber {
     taker: Weak<dyn Taker>,
     conn: ConnId,
-    is_bus: bool,
+    /// It is a bus, and gets what has this origin.
+    wants: Option<Origin>,
     is_welcomed: bool,
     stamp: u64,
     /// What it gets of what is being delivered.
@@ -139,6 +149,7 @@ impl Fan {
             topics: Topics::default(),
             subscribers: Vec::new(),
             free: Vec::new(),
+            origins: Vec::new(),
             gone: Passed::default(),
             published: 0,
             published_bytes: 0,
@@ -161,6 +172,11 @@ impl Fan {
         self.state().config.buses = buses;
     }
 
+    /// The origin of what was published first at another bus.
+    pub fn origin(&self, bus: &str) -> Origin {
+        self.state().origin(bus)
+    }
+
     /// Publishes a message, as if a publisher had sent it.
     pub fn publish(&self, frames: &[Bytes]) -> Published {
         let mut wire = Vec::new();
@@ -175,8 +191,8 @@ impl Fan {
             parts: frames.len(),
         };
         let mut state = self.state();
-        state.note(&wire, place, false);
-        let (matched, dropped) = state.deliver(&wire, None, false);
+        state.note(&wire, place, Origin::default());
+        let (matched, dropped) = state.deliver(&wire, None, Origin::default());
         Published {
             matched,
             queued: matched - dropped,
@@ -188,30 +204,34 @@ impl Fan {
         &self,
         cutter: &mut Cutter,
         bytes: &[u8],
-        is_bus: bool,
+        origin: Origin,
     ) -> (Vec<Vec<u8>>, Result<(), CutFault>) {
         let mut state = self.state();
         let mut taking = Taking {
             state: &mut state,
-            is_bus,
+            origin,
             commands: Vec::new(),
         };
         let fed = cutter.feed(bytes, &mut taking);
         let commands = std::mem::take(&mut taking.commands);
-        state.deliver(bytes, None, is_bus);
+        state.deliver(bytes, None, origin);
         (commands, fed)
     }
 
     /// A subscriber is there. Gives its number.
     pub(super) fn join(&self, taker: Weak<dyn Taker>, conn: ConnId, identity: &[u8]) -> u32 {
         let mut state = self.state();
-        let name = identity.split(|byte| *byte == b'#').next();
-        let name = std::str::from_utf8(name.unwrap_or_default());
-        let is_bus = name.is_ok_and(|name| state.config.buses.contains(name));
+        let identity = std::str::from_utf8(identity).unwrap_or_default();
+        let (name, of) = identity.split_once('#').unwrap_or((identity, ""));
+        let is_bus = state.config.buses.contains(name);
+        let wants = is_bus.then(|| match of.rsplit_once('~') {
+            Some((_, origin)) => state.origin(origin),
+            None => Origin::default(),
+        });
         let subscriber = Some(Subscriber {
             taker,
             conn,
-            is_bus,
+            wants,
             is_welcomed: false,
             stamp: 0,
             spans: Vec::new(),
@@ -255,8 +275,17 @@ impl Fan {
 }
 
 impl State {
+    fn origin(&mut self, bus: &str) -> Origin {
+        let known = self.origins.iter().position(|it| it == bus);
+        let index = known.unwrap_or_else(|| {
+            self.origins.push(bus.to_owned());
+            self.origins.len() - 1
+        });
+        Origin(u32::try_from(index + 1).expect("fewer buses than numbers"))
+    }
+
     /// A whole message was cut. `parts` and `topic` are where `place` says.
-    fn note(&mut self, bytes: &[u8], place: Place, is_bus: bool) {
+    fn note(&mut self, bytes: &[u8], place: Place, origin: Origin) {
         let topic = &bytes[place.topic.0..place.topic.1];
         self.published += 1;
         self.published_bytes += place.payload as u64;
@@ -269,7 +298,7 @@ impl State {
             payload: place.payload as u64,
         };
         if !is_plain {
-            self.rewrite(bytes, place, (&mut span, is_bus));
+            self.rewrite(bytes, place, (&mut span, origin));
         }
         if self.config.tap.is_on() {
             let message = Bytes::copy_from_slice(&bytes[place.start..place.end]);
@@ -290,7 +319,7 @@ impl State {
     }
 
     /// Numbers a message and keeps it, as far as that is asked for.
-    fn rewrite(&mut self, bytes: &[u8], place: Place, (span, is_bus): (&mut Span, bool)) {
+    fn rewrite(&mut self, bytes: &[u8], place: Place, (span, origin): (&mut Span, Origin)) {
         let message = &bytes[place.start..place.end];
         let topic = &bytes[place.topic.0..place.topic.1];
         span.start = self.rewritten.len();
@@ -305,18 +334,18 @@ impl State {
         // A message of one frame is all topic.
         if place.parts > 1 {
             let message = &self.rewritten[span.start..];
-            self.retained.keep(topic, (message, span.payload), is_bus);
+            self.retained.keep(topic, (message, span.payload), origin);
         }
     }
 
     /// Hands on what was cut of these bytes. Gives for how many it was, and how many dropped it,
     /// each message counted for each subscriber.
-    fn deliver(&mut self, bytes: &[u8], whole: Option<Bytes>, is_bus: bool) -> (u64, u64) {
+    fn deliver(&mut self, bytes: &[u8], whole: Option<Bytes>, origin: Origin) -> (u64, u64) {
         if self.runs.is_empty() {
             self.rewritten.clear();
             return (0, 0);
         }
-        self.spread(is_bus);
+        self.spread(origin);
         let rewritten = std::mem::take(&mut self.rewritten);
         let mut source = if rewritten.is_empty() {
             Source {
@@ -356,7 +385,7 @@ impl State {
     }
 
     /// Gives every subscriber its part of what was cut.
-    fn spread(&mut self, is_bus: bool) {
+    fn spread(&mut self, origin: Origin) {
         for run in &self.runs {
             self.stamp += 1;
             self.topics.count(run.prefix, run.span.messages);
@@ -368,7 +397,8 @@ impl State {
                 let Some(Some(subscriber)) = self.subscribers.get_mut(slot as usize) else {
                     continue;
                 };
-                if subscriber.stamp == stamp || is_bus && subscriber.is_bus {
+                let is_elsewhere = subscriber.wants.is_some_and(|wants| wants != origin);
+                if subscriber.stamp == stamp || is_elsewhere {
                     continue;
                 }
                 subscriber.stamp = stamp;
@@ -402,7 +432,7 @@ impl State {
             encode(std::slice::from_ref(welcome), &mut wire);
             (messages, payload) = (1, welcome.len() as u64);
         }
-        for kept in self.retained.of(topic, subscriber.is_bus) {
+        for kept in self.retained.of(topic, subscriber.wants) {
             wire.extend_from_slice(&kept.wire);
             messages += 1;
             payload += kept.payload;
@@ -427,30 +457,6 @@ impl State {
             };
             taker.take_spans(&mut source, &[span]);
         }
-    }
-}
-
-/// Takes what is cut out of a publisher's bytes.
-struct Taking<'a> {
-    state: &'a mut State,
-    is_bus: bool,
-    commands: Vec<Vec<u8>>,
-}
-
-impl CutSink for Taking<'_> {
-    fn message(&mut self, bytes: &[u8], place: Place) {
-        self.state.note(bytes, place, self.is_bus);
-    }
-
-    fn assembled(&mut self, before: &[u8], message: Bytes, place: Place) {
-        self.state.deliver(before, None, self.is_bus);
-        self.state.note(&message, place, self.is_bus);
-        let bytes = message.clone();
-        self.state.deliver(&bytes, Some(message), self.is_bus);
-    }
-
-    fn command(&mut self, frame: &[u8]) {
-        self.commands.push(frame.to_vec());
     }
 }
 

@@ -9,14 +9,16 @@ use bytes::Bytes;
 
 use crate::model::limits::hub::RETAINED_BYTES_MAX;
 
+use super::Origin;
+
 /// The last message of a topic.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) wire: Bytes,
     /// The bytes of its bodies.
     pub(super) payload: u64,
-    /// It came from another bus.
-    is_bus: bool,
+    /// Where it was published first.
+    origin: Origin,
 }
 
 /// What is kept.
@@ -47,7 +49,7 @@ impl Retained {
         self.refused
     }
 
-    pub(super) fn keep(&mut self, topic: &[u8], (wire, payload): (&[u8], u64), is_bus: bool) {
+    pub(super) fn keep(&mut self, topic: &[u8], (wire, payload): (&[u8], u64), origin: Origin) {
         if self.topics_max == 0 {
             return;
         }
@@ -66,7 +68,7 @@ impl Retained {
         let kept = Kept {
             wire: Bytes::copy_from_slice(wire),
             payload,
-            is_bus,
+            origin,
         };
         self.bytes = bytes;
         match self.by_topic.get_mut(topic) {
@@ -77,17 +79,17 @@ impl Retained {
         }
     }
 
-    /// The last messages of the topics with a prefix; for another bus only what came from none.
+    /// The last messages of the topics with a prefix; for another bus only what it wants.
     pub(super) fn of<'a>(
         &'a self,
         prefix: &'a [u8],
-        for_bus: bool,
+        wants: Option<Origin>,
     ) -> impl Iterator<Item = &'a Kept> {
         self.by_topic
             .range(Bytes::copy_from_slice(prefix)..)
             .take_while(move |(topic, _)| topic.starts_with(prefix))
             .map(|(_, kept)| kept)
-            .filter(move |kept| !(for_bus && kept.is_bus))
+            .filter(move |kept| wants.is_none_or(|wants| wants == kept.origin))
     }
 }
 
@@ -97,22 +99,22 @@ mod tests {
 
     #[test]
     fn the_last_of_each_topic_is_kept_within_the_bounds() {
-        let mut retained = Retained::new(2);
-        retained.keep(b"ab", (b"1", 1), false);
-        retained.keep(b"ac", (b"2", 1), true);
-        retained.keep(b"ab", (b"3", 1), false);
-        retained.keep(b"b", (b"4", 1), false);
-        let of = |prefix: &'static [u8], for_bus| -> Vec<Bytes> {
-            let kept = retained.of(prefix, for_bus);
+        let (mut retained, here) = (Retained::new(2), Origin::default());
+        retained.keep(b"ab", (b"1", 1), here);
+        retained.keep(b"ac", (b"2", 1), Origin(1));
+        retained.keep(b"ab", (b"3", 1), here);
+        retained.keep(b"b", (b"4", 1), here);
+        let of = |prefix: &'static [u8], wants| -> Vec<Bytes> {
+            let kept = retained.of(prefix, wants);
             kept.map(|kept| kept.wire.clone()).collect()
         };
-        assert_eq!(of(b"a", false), ["3", "2"]);
-        assert_eq!(of(b"a", true), ["3"]);
-        assert!(of(b"b", false).is_empty(), "one topic too many");
+        assert_eq!(of(b"a", None), ["3", "2"]);
+        assert_eq!(of(b"a", Some(here)), ["3"]);
+        assert!(of(b"b", None).is_empty(), "one topic too many");
         assert_eq!((retained.len(), retained.refused()), (2, 1));
         let large = vec![0; RETAINED_BYTES_MAX + 1];
-        retained.keep(b"ab", (&large, 1), false);
-        assert_eq!(retained.of(b"ab", false).count(), 0, "it is not the last");
+        retained.keep(b"ab", (&large, 1), here);
+        assert_eq!(retained.of(b"ab", None).count(), 0, "it is not the last");
         assert_eq!(retained.bytes, 1);
     }
 }

@@ -192,9 +192,9 @@ impl World {
             Happening::Closed(conn) => self.close(conn),
             // What is under way by a connection that was cut does not arrive.
             Happening::Piece(conn, bytes, whole) if self.conns.contains_key(&conn) => {
-                let is_bus = self.open[&conn] == Kind::BusIn;
+                let origin = self.open[&conn].origin(conn);
                 for message in &whole {
-                    self.oracle.published(message, is_bus);
+                    self.oracle.published(message, origin);
                 }
                 self.side.piece(conn, &bytes, &whole);
             }

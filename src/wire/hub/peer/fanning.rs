@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::wire::hub::fan::cut::Cutter;
 use crate::wire::hub::fan::lane::{Lane, Source, Span};
-use crate::wire::hub::fan::{self, Fan, Taker};
+use crate::wire::hub::fan::{self, Fan, Origin, Taker};
 use crate::wire::hub::forward::Passed;
 use crate::wire::hub::inbox::Received;
 use crate::wire::hub::pace::STRETCH;
@@ -26,8 +26,8 @@ pub(in crate::wire::hub) enum Part {
     In {
         fan: Arc<Fan>,
         topics: Arc<[Bytes]>,
-        /// It is another bus.
-        is_bus: bool,
+        /// Where what it sends was published first.
+        origin: Origin,
     },
     /// It gets what it subscribes to.
     Out(Arc<Fan>),
@@ -38,7 +38,7 @@ pub(super) enum Fanning {
     In {
         fan: Arc<Fan>,
         topics: Arc<[Bytes]>,
-        is_bus: bool,
+        origin: Origin,
         cutter: Mutex<Cutter>,
     },
     Out {
@@ -59,14 +59,14 @@ impl Fanning {
             Part::In {
                 fan,
                 topics,
-                is_bus,
+                origin,
             } => {
                 session.pass_raw();
                 let cutter = Mutex::new(Cutter::new(session.cut_rules()));
                 Self::In {
                     fan,
                     topics,
-                    is_bus,
+                    origin,
                     cutter,
                 }
             }
@@ -164,7 +164,7 @@ impl Peer {
     fn fan_out(&self, bytes: &[u8], count: usize) -> Result<(), CloseReason> {
         let Some(Fanning::In {
             fan,
-            is_bus,
+            origin,
             cutter,
             ..
         }) = &self.fanning
@@ -172,7 +172,7 @@ impl Peer {
             return Ok(());
         };
         let mut cutter = lock(cutter);
-        let (commands, fed) = fan.take(&mut cutter, bytes, *is_bus);
+        let (commands, fed) = fan.take(&mut cutter, bytes, *origin);
         let mut state = self.state();
         let (messages, unfinished) = cutter.unfinished();
         state.session.note_raw((count, messages, unfinished), fed)?;
@@ -200,7 +200,7 @@ impl Peer {
             match fanning {
                 Fanning::In {
                     fan,
-                    is_bus,
+                    origin,
                     cutter,
                     ..
                 } => {
@@ -211,7 +211,7 @@ impl Peer {
                         }
                     }
                     // Whole messages within their limits: nothing is left and nothing is wrong.
-                    drop(fan.take(&mut lock(cutter), &wire, *is_bus));
+                    drop(fan.take(&mut lock(cutter), &wire, *origin));
                 }
                 Fanning::Out { fan, slot, .. } => {
                     let rest = self.take_topics(fan, slot.get(), (received, until));

@@ -19,7 +19,7 @@ use crate::roles::machine::Conn;
 /// A subscriber as it should be.
 #[derive(Default)]
 struct Subscriber {
-    is_bus: bool,
+    wants: Option<&'static str>,
     is_welcomed: bool,
     /// Every subscription, as often as it was made.
     topics: Vec<Bytes>,
@@ -33,7 +33,7 @@ struct Subscriber {
 pub(super) struct Oracle {
     rules: Rules,
     subscribers: BTreeMap<Conn, Subscriber>,
-    retained: BTreeMap<Bytes, (Message, bool)>,
+    retained: BTreeMap<Bytes, (Message, &'static str)>,
     numbers: HashMap<Bytes, u64>,
     /// What was published with an id, and for how many it was.
     ids: HashMap<Bytes, u64>,
@@ -60,7 +60,7 @@ impl Oracle {
     pub(super) fn opened(&mut self, conn: Conn, kind: Kind) {
         if kind.is_out() {
             let subscriber = Subscriber {
-                is_bus: kind == Kind::BusOut,
+                wants: kind.wants(conn),
                 ..Subscriber::default()
             };
             self.subscribers.insert(conn, subscriber);
@@ -76,7 +76,7 @@ impl Oracle {
     }
 
     /// A message was published. Gives for how many it is.
-    pub(super) fn published(&mut self, message: &Message, from_bus: bool) -> u64 {
+    pub(super) fn published(&mut self, message: &Message, origin: &'static str) -> u64 {
         self.messages += 1;
         let mut message = message.clone();
         let topic = message[0].clone();
@@ -88,13 +88,13 @@ impl Oracle {
             message.push(frame.into());
         }
         if self.rules.is_retained && has_topic {
-            let kept = (message.clone(), from_bus);
+            let kept = (message.clone(), origin);
             self.retained.insert(topic.clone(), kept);
         }
         let mut count = 0;
         for subscriber in self.subscribers.values_mut() {
             let is_for_it = subscriber.topics.iter().any(|it| topic.starts_with(it));
-            if is_for_it && !(from_bus && subscriber.is_bus) {
+            if is_for_it && subscriber.wants.is_none_or(|it| it == origin) {
                 subscriber.matched.push(message.clone());
                 count += 1;
             }
@@ -121,8 +121,8 @@ impl Oracle {
         {
             subscriber.matched.push(vec![welcome.into()]);
         }
-        for (name, (message, from_bus)) in &self.retained {
-            if name.starts_with(topic) && !(*from_bus && subscriber.is_bus) {
+        for (name, (message, origin)) in &self.retained {
+            if name.starts_with(topic) && subscriber.wants.is_none_or(|it| it == *origin) {
                 subscriber.matched.push(message.clone());
             }
         }
@@ -138,7 +138,7 @@ impl Oracle {
             self.repeated += 1;
             return None;
         }
-        let count = self.published(&request.body, false);
+        let count = self.published(&request.body, "");
         self.ids.insert(request.id, count);
         Some(count)
     }

@@ -13,16 +13,37 @@ use crate::wire::hub::fan::encode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Publisher,
-    /// A bus that is dialled: what it says is for no third bus.
+    /// A bus that is dialled: what it says was published first at one of [`ORIGINS`].
     BusIn,
     /// Publishes with an acknowledgement.
     Asker,
     Subscriber,
-    /// A bus that subscribes.
+    /// A bus that subscribes: it wants what was published first at one of them, or here.
     BusOut,
 }
 
+/// The buses where messages were published first; nothing is here.
+pub(super) const ORIGINS: [&str; 3] = ["", "north", "south"];
+
 impl Kind {
+    /// Where what a connection says was published first.
+    pub(super) fn origin(self, conn: Conn) -> &'static str {
+        match self {
+            Self::BusIn => ORIGINS[1 + usize::from(conn.0.is_multiple_of(2))],
+            _ => ORIGINS[0],
+        }
+    }
+
+    /// What a connection wants, where it is a bus.
+    pub(super) fn wants(self, conn: Conn) -> Option<&'static str> {
+        let index = if conn.0.is_multiple_of(3) {
+            0
+        } else {
+            1 + usize::from(conn.0 % 3 == 1)
+        };
+        (self == Self::BusOut).then_some(ORIGINS[index])
+    }
+
     pub(super) fn is_out(self) -> bool {
         matches!(self, Self::Subscriber | Self::BusOut)
     }

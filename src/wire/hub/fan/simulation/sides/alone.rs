@@ -93,8 +93,10 @@ impl Side for Alone {
         }
         let port = port.into();
         self.step(Event::Opened { port, conn });
-        if matches!(kind, Kind::BusIn | Kind::BusOut) {
-            self.machine.is_bus(conn);
+        match kind.wants(conn) {
+            Some(wants) => self.machine.is_bus(conn, wants),
+            None if kind == Kind::BusIn => self.machine.is_bus(conn, kind.origin(conn)),
+            None => {}
         }
     }
 

@@ -13,7 +13,7 @@ use crate::wire::hub::ConnId;
 use crate::wire::hub::fan::alike_tests::{End, account};
 use crate::wire::hub::fan::cut::{CutRules, Cutter, frames, measure};
 use crate::wire::hub::fan::lane::tests::Pipe;
-use crate::wire::hub::fan::{Fan, Taker};
+use crate::wire::hub::fan::{Fan, Origin, Taker};
 
 /// A subscriber of the fan.
 struct Lane {
@@ -30,7 +30,7 @@ pub(in crate::wire::hub::fan::simulation) struct Fast {
     machine: Machine,
     is_sequenced: bool,
     lanes: BTreeMap<Conn, Lane>,
-    publishers: BTreeMap<Conn, (Cutter, bool)>,
+    publishers: BTreeMap<Conn, (Cutter, Origin)>,
 }
 
 impl Fast {
@@ -52,16 +52,21 @@ impl Side for Fast {
                 message_bytes_max: 1 << 20,
                 parts_max: 9,
             });
-            self.publishers.insert(conn, (cutter, kind == Kind::BusIn));
+            let origin = match kind.origin(conn) {
+                "" => Origin::default(),
+                bus => self.fan.origin(bus),
+            };
+            self.publishers.insert(conn, (cutter, origin));
             return;
         }
         let mut pipe = Pipe::new(self.fan.bounds());
         pipe.room = OPEN;
         let end = Arc::new(End(Mutex::new(pipe)));
         let own: Arc<dyn Taker> = end.clone();
-        let name = match kind {
-            Kind::BusOut => OTHER_BUS,
-            _ => "",
+        let name = match kind.wants(conn) {
+            None => String::new(),
+            Some("") => format!("{OTHER_BUS}#1.to link"),
+            Some(origin) => format!("{OTHER_BUS}#1.to link~{origin}"),
         };
         let slot = self
             .fan
@@ -85,8 +90,8 @@ impl Side for Fast {
     }
 
     fn piece(&mut self, conn: Conn, bytes: &[u8], _: &[Message]) {
-        let (cutter, is_bus) = self.publishers.get_mut(&conn).expect("it is connected");
-        let (_, fed) = self.fan.take(cutter, bytes, *is_bus);
+        let (cutter, origin) = self.publishers.get_mut(&conn).expect("it is connected");
+        let (_, fed) = self.fan.take(cutter, bytes, *origin);
         fed.expect("messages break no limit");
     }
 
