@@ -5,8 +5,8 @@
     benches/versus/brokers.py install              # nats-server, redis-server, libzmq3-dev from Debian; builds zb and natsb
     benches/versus/brokers.py bus                  # or: queue
 
-ROUNDS=5 (the medians of so many are printed), SIZES=64,1024, MESSAGES=400000, TRIPS=30000, RATE=60000 (the
-requests a second at half load, whatever is answered; a latency counts from when each was due). Every round runs
+ROUNDS=5 (the medians of so many are printed), SIZES=64,1024, SUBSCRIBERS=1,4, MESSAGES=400000,
+TRIPS=30000, RATE=60000 (the requests a second at half load, whatever is answered; a latency counts from when each was due). Every round runs
 every contestant once, one after the other, so that a noisy neighbour meets them all. Nothing may be
 lost: a publisher is never more than 20,000 messages ahead of its slowest subscriber. The clients are
 C (libzmq), Rust (NATS) and raw sockets (Redis), so that no client's Python is measured. A contestant
@@ -31,6 +31,7 @@ ZMQNET = os.environ.get("ZMQNET", os.path.join(ROOT, "target/release/zmqnet"))
 ZB = os.environ.get("ZB", os.path.join(BUILT, "zb"))
 NATSB = os.environ.get("NATSB", os.path.join(BUILT, "release/natsb"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
+SUBSCRIBERS = [int(count) for count in os.environ.get("SUBSCRIBERS", "1,4").split(",")]
 SIZES = [int(size) for size in os.environ.get("SIZES", "64,1024").split(",")]
 MESSAGES = os.environ.get("MESSAGES", "400000")
 TRIPS = os.environ.get("TRIPS", "30000")
@@ -219,7 +220,7 @@ def figures(command, env=None):
 
 def measure_bus(broker):
     for size in SIZES:
-        for subscribers in (1, 4):
+        for subscribers in SUBSCRIBERS:
             yield f"1:{subscribers} {size} B, delivered/s", broker.bus(subscribers, size)
 
 

@@ -4,14 +4,15 @@
     benches/versus/cpu.py        # after `brokers.py install`
 
 For each row one run of each, the same libzmq clients: microseconds of processor time a published message
-that the broker took itself, and that the clients took.
+that the broker took itself, in all and a subscriber, and that the clients took. SUBSCRIBERS=1,4,16,64 shows how
+the cost grows with them.
 """
 
 import os
 import resource
 import time
 
-from brokers import SIZES, Libzmq, Zmqnet
+from brokers import SIZES, SUBSCRIBERS, Libzmq, Zmqnet
 
 
 def ticks(pid):
@@ -38,13 +39,13 @@ def broker_pid(broker):
 
 def main():
     messages = int(os.environ.get("MESSAGES", "400000"))
-    print("| | broker us | clients us | seconds |\n|---|---|---|---|")
+    print("| | broker us | a delivery | clients us | seconds |\n|---|---|---|---|---|")
     for contestant in (Zmqnet, Libzmq):
         broker = contestant("bus")
         try:
             pid = broker_pid(broker)
             for size in SIZES:
-                for subscribers in (1, 4):
+                for subscribers in SUBSCRIBERS:
                     own, start = ticks(pid), time.monotonic()
                     before = resource.getrusage(resource.RUSAGE_CHILDREN)
                     broker.bus(subscribers, size)
@@ -53,7 +54,8 @@ def main():
                     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
                     each = [1e6 * seconds / messages for seconds in (ticks(pid) - own, used)]
                     name = f"{contestant.name} 1:{subscribers} {size} B"
-                    print(f"| {name} | {each[0]:.2f} | {each[1]:.2f} | {took:.1f} |", flush=True)
+                    own = f"{each[0]:.2f} | {each[0] / subscribers:.2f}"
+                    print(f"| {name} | {own} | {each[1]:.2f} | {took:.1f} |", flush=True)
         finally:
             broker.end()
 
