@@ -23,6 +23,7 @@ mod hands;
 mod hidden;
 pub mod init;
 mod keys;
+mod kv;
 mod listeners;
 pub mod load;
 mod logs;
@@ -155,6 +156,7 @@ enum Command {
     Tap(tap::Args),
     Queue(queue::Args),
     Stream(stream::Args),
+    Kv(kv::Args),
     Call(call::Args),
     Services(services::Args),
     Keys(keys::Args),
@@ -194,6 +196,7 @@ impl Command {
             Self::Tap(args) => args.run(global),
             Self::Queue(args) => args.run(global),
             Self::Stream(args) => args.run(global),
+            Self::Kv(args) => args.run(global),
             Self::Call(args) => args.run(global),
             Self::Services(args) => args.run(global),
             Self::Keys(args) => args.run(global),

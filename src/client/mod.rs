@@ -7,6 +7,7 @@ pub mod bench;
 pub mod bus;
 pub mod call;
 pub mod courier;
+pub mod kv;
 pub mod pydistributed;
 pub mod queue;
 pub mod stream;

@@ -124,6 +124,50 @@ pub mod request {
     pub const ENVELOPE_BYTES_MAX: usize = 4 * 1024;
 }
 
+/// Bounds of a key-value store.
+pub mod kv {
+    /// Bytes of a key.
+    pub const KEY_BYTES_MAX: usize = 512;
+    /// Bytes of a value.
+    pub const VALUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// Operations of one batch.
+    pub const BATCH_OPS_MAX: usize = 1_024;
+    /// Their bytes.
+    pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// Bytes of keys and values, where the manifest does not say `max`.
+    pub const BYTES_MAX: usize = 256 * 1024 * 1024;
+    /// What an entry costs beside its key and its value.
+    pub const ENTRY_BYTES: usize = 128;
+    /// Bytes of the writes that a watch can begin at.
+    pub const HISTORY_BYTES_MAX: usize = 16 * 1024 * 1024;
+    /// How many of them.
+    pub const HISTORY_MAX: usize = 65_536;
+    /// Requests that wait to be written; one more is refused.
+    pub const WAITING_MAX: usize = 16_384;
+    /// Their bytes.
+    pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+    /// Writes that are stored together, but for a batch that has more alone.
+    pub const FLIGHT_WRITES_MAX: usize = 4_096;
+    /// Their bytes.
+    pub const FLIGHT_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// Watches that wait for a write; one more is refused.
+    pub const WATCHES_MAX: usize = 10_000;
+    /// Those of one connection.
+    pub const WATCHES_OF_ONE_MAX: usize = 64;
+    /// How long a watch may wait, in milliseconds.
+    pub const WATCH_MS_MAX: u64 = 60_000;
+    /// Keys or events of one answer.
+    pub const PAGE_MAX: usize = 1_000;
+    /// Bytes of one answer, but for one value that is larger alone.
+    pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+    /// Writes whose `once` is remembered, so that a retry is not done again.
+    pub const KNOWN_MAX: usize = 8_192;
+    /// The longest time to live, in milliseconds: ten years.
+    pub const TTL_MS_MAX: u64 = 10 * 365 * 86_400 * 1_000;
+    /// Mirrors that are sent a snapshot at a time; one more waits for its turn.
+    pub const SNAPSHOTS_MAX: usize = 1_024;
+}
+
 /// Bounds of a task queue.
 pub mod queue {
     /// Bytes of tasks and dead letters, where the manifest does not say `max`.

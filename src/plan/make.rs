@@ -189,6 +189,7 @@ impl Maker<'_> {
                 let config = self.stream(instance, scope);
                 Some(Exec::Role(roles::Config::Stream(config)))
             }
+            Kind::Kv => Some(Exec::Role(roles::Config::Kv(self.kv(instance, scope)))),
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();
@@ -202,12 +203,7 @@ impl Maker<'_> {
                 let config = buses::config(self.topology, instance, common);
                 Some(Exec::Role(roles::Config::Bus(config)))
             }
-            Kind::Peer
-            | Kind::Lighthouse
-            | Kind::Kv
-            | Kind::Spool
-            | Kind::External
-            | Kind::Gate => None,
+            Kind::Peer | Kind::Lighthouse | Kind::Spool | Kind::External | Kind::Gate => None,
         }
     }
 

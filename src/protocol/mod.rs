@@ -2,6 +2,7 @@
 //!
 //! Everything here encodes and decodes within limits and opens no socket.
 
+pub mod clone;
 pub mod envelope;
 pub mod lazy_pirate;
 pub mod mdp;

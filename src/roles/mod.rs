@@ -9,6 +9,7 @@ pub mod cache;
 pub mod echo;
 pub mod feedback;
 pub mod gate;
+pub mod kv;
 pub mod machine;
 pub mod proxy;
 pub mod queue;
@@ -98,6 +99,8 @@ pub enum Config {
     Queue(queue::Config),
     /// An event log.
     Stream(stream::Config),
+    /// Keys and values.
+    Kv(kv::Config),
 }
 
 impl Config {
@@ -113,9 +116,10 @@ impl Config {
             (Self::Feedback(was), Self::Feedback(now)) => was.fixed_change(now),
             (Self::Queue(was), Self::Queue(now)) => was.fixed_change(now),
             (Self::Stream(was), Self::Stream(now)) => was.fixed_change(now),
+            (Self::Kv(was), Self::Kv(now)) => was.fixed_change(now),
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Queue(_) | Self::Feedback(_), _)
-            | (Self::Bus(_) | Self::Stream(_), _) => Some("its kind"),
+            | (Self::Bus(_) | Self::Stream(_) | Self::Kv(_), _) => Some("its kind"),
         }
     }
 
@@ -147,9 +151,12 @@ impl Config {
                 ("`on_dead`", was.tells_dead != now.tells_dead),
                 ("`max`", was.bytes_max != now.bytes_max),
             ],
+            (Self::Kv(was), Self::Kv(now)) => {
+                vec![("`store.max`", was.bytes_max != now.bytes_max)]
+            }
             // These have only members, or nothing, that may change.
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Bus(_), _)
-            | (Self::Stream(_), _)
+            | (Self::Stream(_) | Self::Kv(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Queue(_), _) => {
                 Vec::new()
             }
@@ -170,6 +177,7 @@ impl Config {
             Self::Bus(_) => Kind::Bus,
             Self::Queue(_) => Kind::Queue,
             Self::Stream(_) => Kind::Stream,
+            Self::Kv(_) => Kind::Kv,
         }
     }
 
@@ -184,6 +192,7 @@ impl Config {
             Self::Bus(config) => Some(&config.common),
             Self::Queue(config) => Some(&config.common),
             Self::Stream(config) => Some(&config.common),
+            Self::Kv(config) => Some(&config.common),
         }
     }
 
@@ -193,6 +202,7 @@ impl Config {
             Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) => None,
             Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) | Self::Queue(_) => None,
             Self::Stream(config) => Some(&config.store),
+            Self::Kv(config) => config.store.as_ref(),
         }
     }
 
@@ -208,6 +218,7 @@ impl Config {
             Self::Bus(config) => &config.common.health,
             Self::Queue(config) => &config.common.health,
             Self::Stream(config) => &config.common.health,
+            Self::Kv(config) => &config.common.health,
         }
     }
 
@@ -220,6 +231,7 @@ impl Config {
             | Self::Proxy(_)
             | Self::Cache(_)
             | Self::Queue(_)
+            | Self::Kv(_)
             | Self::Bus(_)
             | Self::Stream(_)
             | Self::Feedback(_) => {
@@ -298,7 +310,7 @@ pub const ROLES: [Role; 15] = [
         keys: &[],
         has_store: true,
         stands: &[(Pattern::Request, TO), (Pattern::Pubsub, FROM)],
-        is_built: false,
+        is_built: true,
         rank: 0,
     },
     Role {

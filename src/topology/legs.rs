@@ -224,6 +224,7 @@ pub(super) fn port_type(kind: Kind, port: &str) -> SocketType {
         (Kind::Bus, "in") => SocketType::Xsub,
         (Kind::Bus, "out") => SocketType::Xpub,
         (Kind::Queue, "back") => SocketType::Dealer,
+        (Kind::Kv, "collector") => SocketType::Sub,
         (Kind::Lighthouse, "table") | (Kind::Kv, "updates") | (Kind::Stream, "tail") => {
             SocketType::Xpub
         }

@@ -25,6 +25,7 @@ mod gate;
 mod keeper;
 mod keys;
 mod kill;
+mod kv;
 mod limits;
 mod liveness;
 mod logs;

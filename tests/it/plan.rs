@@ -172,12 +172,12 @@ fn apply_names_what_is_not_built_before_what_is_missing() {
     let file = manifest(
         &world,
         first,
-        "hosts: {far: {address: 192.0.2.1}}\nnodes:\n  a: {command: [./nowhere]}\n  q: {kind: kv}\n",
+        "hosts: {far: {address: 192.0.2.1}}\nnodes:\n  a: {command: [./nowhere]}\n  q: {kind: peer}\n",
     );
     let ran = world.run(&["apply", &file]);
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr.contains("kind `kv` is not built yet"),
+        ran.stderr.contains("kind `peer` is not built yet"),
         "{}",
         ran.stderr
     );

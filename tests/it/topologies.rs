@@ -75,6 +75,12 @@ fn the_proxy_finds_a_squarer_for_every_number() {
 }
 
 #[test]
+fn two_mirrors_follow_the_settings_that_a_writer_writes() {
+    says("topologies/kv.yaml", "mirror-1", "both lamps at 99");
+    drop(std::fs::remove_dir_all(root().join("topologies/kv/data")));
+}
+
+#[test]
 fn the_queues_workers_square_three_hundred_numbers() {
     let sum: u64 = (0..300).map(|number| number * number).sum();
     says(

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Maker, Port, expanded};
 use crate::manifest::node::{OnDeadDecl, RetainDecl};
 use crate::model::endpoint::Endpoint;
+use crate::model::limits;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
 use crate::model::socket::{Mode, SocketType};
@@ -13,7 +14,7 @@ use crate::plan::buses;
 use crate::roles::Kind;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
-use crate::roles::{cache, feedback, proxy, queue, stream};
+use crate::roles::{cache, feedback, kv, proxy, queue, stream};
 use crate::topology::expand::Scope;
 use crate::topology::paths::absolute;
 use crate::topology::{self, sockets};
@@ -221,6 +222,22 @@ impl Maker<'_> {
             retain_ms,
             retain_bytes,
             bytes_max: decl.max.map(|max| max.0),
+        }
+    }
+
+    /// A store in memory is none: what it has is in the role already. `max` is of keys and values, not of
+    /// the log, which has what was replaced too until that is removed.
+    pub(super) fn kv(&self, instance: &topology::Instance, scope: &Scope<'_>) -> kv::Config {
+        let told = self.store(instance, scope);
+        let bytes_max = told.bytes_max.and_then(|max| usize::try_from(max).ok());
+        let is_kept = told.durability != Durability::Memory;
+        kv::Config {
+            common: self.common(instance),
+            bytes_max: bytes_max.unwrap_or(limits::kv::BYTES_MAX),
+            store: is_kept.then_some(StoreConfig {
+                bytes_max: None,
+                ..told
+            }),
         }
     }
 }

@@ -79,6 +79,7 @@ pub fn main(told: &Path) -> ExitCode {
         | roles::Config::Proxy(_)
         | roles::Config::Cache(_)
         | roles::Config::Queue(_)
+        | roles::Config::Kv(_)
         | roles::Config::Bus(_)
         | roles::Config::Stream(_)
         | roles::Config::Feedback(_) => driver::start(&config),

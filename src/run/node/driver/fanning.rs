@@ -1,4 +1,5 @@
-//! The fan-out of a bus, and of a stream's tail: the wire does it, the machine keeps to the rest.
+//! The fan-out of a bus, of a stream's tail and of a key-value store's updates: the wire does it, the
+//! machine keeps to the rest.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,15 +9,19 @@ use serde_json::json;
 
 use crate::model::policy::Overflow;
 use crate::protocol::zn1::{self, Reply};
-use crate::roles::{self, bus, machine, stream};
+use crate::roles::{self, bus, kv, machine, stream};
 use crate::run::node::tapping::Tapping;
 use crate::wire::hub::{Fan, FanConfig, Hub, ListenError, Security};
+
+/// Bytes that wait for a mirror of a key-value store.
+const MIRROR_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The fan of a role, where it publishes.
 pub(super) fn fan(config: &roles::Config, tapping: &mut Tapping) -> Option<Arc<Fan>> {
     let config = match config {
         roles::Config::Bus(config) => config,
         roles::Config::Stream(config) => return Some(Arc::new(tail(config, tapping))),
+        roles::Config::Kv(_) => return Some(Arc::new(updates(tapping))),
         roles::Config::Replica(_) | roles::Config::Gate(_) | roles::Config::Echo(_) => return None,
         roles::Config::Proxy(_) | roles::Config::Cache(_) => return None,
         roles::Config::Feedback(_) | roles::Config::Queue(_) => return None,
@@ -47,6 +52,22 @@ fn tail(config: &stream::Config, tapping: &mut Tapping) -> Fan {
     })
 }
 
+/// The fan of a key-value store.
+fn updates(tapping: &mut Tapping) -> Fan {
+    Fan::new(FanConfig {
+        // A mirror that misses an update has to know: it is cut off, and its next connection tells
+        // it to take a snapshot.
+        overflow: Overflow::Disconnect,
+        bytes_max: MIRROR_BYTES_MAX,
+        messages_max: None,
+        welcome: None,
+        retain_max: 0,
+        is_sequenced: false,
+        buses: BTreeSet::new(),
+        tap: tapping.all(),
+    })
+}
+
 /// Takes another configuration.
 pub(super) fn adopt(fan: Option<&Fan>, config: &roles::Config) {
     if let (Some(fan), roles::Config::Bus(config)) = (fan, config) {
@@ -54,7 +75,7 @@ pub(super) fn adopt(fan: Option<&Fan>, config: &roles::Config) {
     }
 }
 
-/// Binds a port of a bus.
+/// Binds a port of a role that has a fan.
 pub(super) fn listen(
     hub: &mut Hub,
     fan: &Arc<Fan>,
@@ -63,7 +84,9 @@ pub(super) fn listen(
 ) -> Result<(), ListenError> {
     match port.name.as_str() {
         bus::IN => hub.listen_in(&port.name, &port.bind, fan, security),
-        bus::OUT | stream::TAIL => hub.listen_out(&port.name, &port.bind, fan, security),
+        bus::OUT | stream::TAIL | kv::UPDATES => {
+            hub.listen_out(&port.name, &port.bind, fan, security)
+        }
         _ => hub.listen(&port.name, &port.bind, port.socket, security),
     }
 }

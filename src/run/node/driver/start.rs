@@ -1,7 +1,9 @@
 //! Which machine a role with the common driver has.
 
-use crate::roles::{Config, bus, cache, echo, feedback, proxy, queue, stream};
-use crate::run::node::NodeError;
+use std::time::SystemTime;
+
+use crate::roles::{Config, bus, cache, echo, feedback, kv, proxy, queue, stream};
+use crate::run::node::{NodeError, millis};
 
 use super::run;
 
@@ -21,6 +23,7 @@ pub(in crate::run::node) fn start(config: &Config) -> Result<(), NodeError> {
             run(config, queue::Machine::new(queue, epoch))
         }
         Config::Stream(stream) => run(config, stream::Machine::new(stream)),
+        Config::Kv(kv) => run(config, kv::Machine::new(kv, millis(SystemTime::now()))),
         Config::Replica(_) | Config::Gate(_) => unreachable!("they have drivers of their own"),
     }
 }
