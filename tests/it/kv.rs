@@ -318,9 +318,8 @@ fn life(world: &World, (name, port): (&str, u16), (step, count): (&str, u64)) ->
         "store": {"path": world.path(name)},
     }});
     let file = world.write(&format!("{name}.json"), &told.to_string());
-    let mut command = world.zmqnet(&["__role", file.to_str().unwrap()]);
-    command.env("ZMQNET_DIE_AT", format!("{step}:{count}"));
-    Running::start(&mut command)
+    world.write(&format!("{name}/die-at"), &format!("{step}:{count}"));
+    Running::start(&mut world.zmqnet(&["__role", file.to_str().unwrap()]))
 }
 
 #[test]
