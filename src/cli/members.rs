@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::client::asking::AskError;
 use crate::compile;
 use crate::compile::{Entry, Inputs, Machine};
 use crate::diagnostics::render;
@@ -69,6 +70,17 @@ pub(super) struct Target {
     pub(super) endpoint: Endpoint,
     /// The keys to dial it with.
     pub(super) keys: Keys,
+}
+
+impl Target {
+    /// That it did not do what was asked: one that could not be reached is named.
+    pub(super) fn failure(&self, error: &AskError) -> Failure {
+        let words = match error {
+            AskError::Unreached(_) => format!("{}: {error}", self.endpoint),
+            AskError::Refused(..) | AskError::Malformed(_) => error.to_string(),
+        };
+        Failure::new(Exit::Failed, words)
+    }
 }
 
 impl TargetArgs {

@@ -44,6 +44,7 @@ mod send;
 mod serve;
 mod services;
 mod status;
+mod stdin;
 mod stream;
 mod tap;
 pub mod ui;

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure};
 
@@ -77,6 +78,17 @@ pub fn document<T: Serialize>(format: Format, value: &T) {
         }
     };
     raw(text.as_bytes());
+}
+
+/// Bytes in JSON: text, or hex where they are none.
+pub(super) fn shown(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "hex": hex })
+        }
+    }
 }
 
 /// Prints how a command failed.

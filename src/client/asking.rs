@@ -1,4 +1,4 @@
-//! One ZN1 request after the other, with patience: what the clients of stores stand on.
+//! One ZN1 request after the other, with patience: what the clients of queues and stores stand on.
 //!
 //! It dials again as long as it may wait. What is asked again, since an answer was lost, has the same
 //! id; that nothing is done twice for that is the verbs' concern.
@@ -62,12 +62,24 @@ impl Asker {
         body: Vec<Bytes>,
         wait: Duration,
     ) -> Result<Reply, AskError> {
-        let deadline = Instant::now() + wait;
         let mut request = Request::new(verb, format!("{:016x}", fastrand::u64(..)), params);
         request.body = body;
+        self.patiently(request, |_, _| {}, wait).await
+    }
+
+    /// The same, with a last word before each time it is asked: how long that is after the beginning.
+    pub(super) async fn patiently(
+        &mut self,
+        mut request: Request,
+        last_word: impl Fn(&mut Value, Duration),
+        wait: Duration,
+    ) -> Result<Reply, AskError> {
+        let begun = Instant::now();
+        let deadline = begun + wait;
         loop {
             let asked = async {
                 self.dialler.connect_patiently(deadline).await?;
+                last_word(&mut request.params, begun.elapsed());
                 self.dialler.request(request.encode(), deadline).await
             };
             let frames = match asked.await {

@@ -24,15 +24,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use crate::model::endpoint::Endpoint;
-use crate::protocol::zn1::{self, Malformed, Reply, Request};
-use crate::wire::dial::DialError;
-use crate::wire::keyed::{KeyedDialler, Keys};
+use crate::protocol::zn1;
+use crate::wire::keyed::Keys;
 
-/// The rest before a store that is ending or starting is asked again.
-const REST: Duration = Duration::from_millis(20);
+use super::asking::{AskError, Asker};
+
 /// Values of one answer: less than the parts of a message that a dialler takes.
 const VALUES_MAX: usize = 48;
 /// How often a snapshot is begun again, where more is written than is kept to be watched.
@@ -41,12 +39,8 @@ const SNAPSHOTS: usize = 5;
 /// Why a store could not be talked to.
 #[derive(Debug, Clone, PartialEq)]
 pub enum KvError {
-    /// It could not be reached in time, or did not answer; what the last attempt met.
-    Unreached(DialError),
-    /// It answered with another status: its words, and all it said.
-    Refused(u16, String, Value),
-    /// What it answered is no ZN1, or says something else than it should.
-    Malformed(Malformed),
+    /// It was not asked, or refused.
+    Asked(AskError),
     /// More was written meanwhile than can be followed.
     Outrun,
 }
@@ -54,15 +48,19 @@ pub enum KvError {
 impl fmt::Display for KvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreached(error) => error.fmt(f),
-            Self::Refused(status, words, _) => write!(f, "{words} ({status})"),
-            Self::Malformed(fault) => write!(f, "its answer is not understood: {fault}"),
+            Self::Asked(error) => error.fmt(f),
             Self::Outrun => f.write_str("more is written than can be followed"),
         }
     }
 }
 
 impl std::error::Error for KvError {}
+
+impl From<AskError> for KvError {
+    fn from(error: AskError) -> Self {
+        Self::Asked(error)
+    }
+}
 
 /// What a key has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +169,7 @@ pub type Snapshot = (BTreeMap<String, (Bytes, u64)>, u64);
 
 /// A connection to a store's port `main`.
 pub struct KvClient {
-    dialler: KeyedDialler,
+    asker: Asker,
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -199,61 +197,21 @@ impl KvClient {
     /// A client that has not dialled yet.
     pub fn new(endpoint: Endpoint, keys: Keys) -> Self {
         Self {
-            dialler: KeyedDialler::new(endpoint, None, keys),
-        }
-    }
-
-    /// One request, whose answer is waited for that long. While nobody is there it is asked again.
-    pub async fn ask(
-        &mut self,
-        verb: &str,
-        params: Value,
-        body: Vec<Bytes>,
-        wait: Duration,
-    ) -> Result<Reply, KvError> {
-        let deadline = Instant::now() + wait;
-        let mut request = Request::new(verb, format!("{:016x}", fastrand::u64(..)), params);
-        request.body = body;
-        loop {
-            let asked = async {
-                self.dialler.connect_patiently(deadline).await?;
-                self.dialler.request(request.encode(), deadline).await
-            };
-            let frames = match asked.await {
-                // It was connected and is gone: the loop waits for whoever comes next.
-                Err(DialError::NobodyListens | DialError::Refused | DialError::Closed)
-                    if Instant::now() + REST < deadline =>
-                {
-                    sleep(REST).await;
-                    continue;
-                }
-                asked => asked.map_err(KvError::Unreached)?,
-            };
-            let reply = Reply::decode(frames).map_err(KvError::Malformed)?;
-            if reply.status == zn1::UNAVAILABLE && Instant::now() + REST < deadline {
-                self.dialler.reset();
-                sleep(REST).await;
-                continue;
-            }
-            if reply.is_ok() {
-                return Ok(reply);
-            }
-            let words = text(&reply.result, "error");
-            return Err(KvError::Refused(reply.status, words, reply.result));
+            asker: Asker::new(endpoint, keys),
         }
     }
 
     /// What a key has, if there is one.
     pub async fn get(&mut self, key: &str, wait: Duration) -> Result<Option<Item>, KvError> {
-        let asked = self.ask("get", json!({"key": key}), Vec::new(), wait);
+        let asked = self.asker.ask("get", json!({"key": key}), Vec::new(), wait);
         match asked.await {
             Ok(mut reply) => Ok(Some(Item {
                 value: reply.body.pop().unwrap_or_default(),
                 revision: number(&reply.result, "revision"),
                 ttl: ttl(&reply.result),
             })),
-            Err(KvError::Refused(zn1::NOT_FOUND, ..)) => Ok(None),
-            Err(error) => Err(error),
+            Err(AskError::Refused(zn1::NOT_FOUND, ..)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -263,7 +221,10 @@ impl KvClient {
         if let Some(ttl) = given.ttl {
             params["ttl_ms"] = millis(ttl).into();
         }
-        let reply = self.ask("set", params, vec![given.value], wait).await?;
+        let reply = self
+            .asker
+            .ask("set", params, vec![given.value], wait)
+            .await?;
         Ok(number(&reply.result, "revision"))
     }
 
@@ -279,22 +240,22 @@ impl KvClient {
         if let Some(ttl) = given.ttl {
             params["ttl_ms"] = millis(ttl).into();
         }
-        match self.ask("cas", params, vec![given.value], wait).await {
+        match self.asker.ask("cas", params, vec![given.value], wait).await {
             Ok(reply) => Ok(Swapped::Done(number(&reply.result, "revision"))),
-            Err(KvError::Refused(zn1::CONFLICT, _, told)) => {
+            Err(AskError::Refused(zn1::CONFLICT, _, told)) => {
                 Ok(Swapped::Conflict(number(&told, "revision")))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Takes a key away; gives the revision, and nothing where there was no key.
     pub async fn delete(&mut self, key: &str, wait: Duration) -> Result<Option<u64>, KvError> {
         let params = json!({"key": key, "once": once()});
-        match self.ask("del", params, Vec::new(), wait).await {
+        match self.asker.ask("del", params, Vec::new(), wait).await {
             Ok(reply) => Ok(Some(number(&reply.result, "revision"))),
-            Err(KvError::Refused(zn1::NOT_FOUND, ..)) => Ok(None),
-            Err(error) => Err(error),
+            Err(AskError::Refused(zn1::NOT_FOUND, ..)) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -306,10 +267,8 @@ impl KvClient {
         };
         let ops: Vec<Value> = ops.iter().map(told).collect();
         let params = json!({"ops": ops, "once": once()});
-        match self.ask("batch", params, Vec::new(), wait).await {
-            Ok(reply) => Ok(number(&reply.result, "revision")),
-            Err(error) => Err(error),
-        }
+        let reply = self.asker.ask("batch", params, Vec::new(), wait).await?;
+        Ok(number(&reply.result, "revision"))
     }
 
     /// Keys that begin with a prefix and come after another, in their order, as many as one answer has.
@@ -327,7 +286,7 @@ impl KvClient {
         if with_values {
             params["limit"] = VALUES_MAX.into();
         }
-        let reply = self.ask("list", params, Vec::new(), wait).await?;
+        let reply = self.asker.ask("list", params, Vec::new(), wait).await?;
         let mut values = reply.body.into_iter();
         let listed = |told: &Value| Listed {
             key: text(told, "key"),
@@ -359,9 +318,9 @@ impl KvClient {
             "wait_ms": millis(patience),
             "limit": VALUES_MAX,
         });
-        let asked = self.ask("watch", params, Vec::new(), patience + wait);
+        let asked = self.asker.ask("watch", params, Vec::new(), patience + wait);
         let reply = match asked.await {
-            Err(KvError::Refused(zn1::CONFLICT, ..)) => return Ok(Watched::Gone),
+            Err(AskError::Refused(zn1::CONFLICT, ..)) => return Ok(Watched::Gone),
             asked => asked?,
         };
         let mut values = reply.body.into_iter();

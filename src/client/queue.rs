@@ -19,43 +19,19 @@
 //! It dials again as long as it may wait. What is asked again, since an answer was lost, has the same
 //! id, and a task that is submitted again is the same task: nothing is done twice for that.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use crate::model::endpoint::Endpoint;
-use crate::protocol::zn1::{self, Malformed, Reply, Request};
-use crate::wire::dial::DialError;
-use crate::wire::keyed::{KeyedDialler, Keys};
+use crate::protocol::zn1::{self, Reply, Request};
+use crate::wire::keyed::Keys;
 
-/// The rest before a queue that is ending or starting is asked again.
-const REST: Duration = Duration::from_millis(50);
+use super::asking::{AskError, Asker};
 
 /// Why a queue could not be talked to.
-#[derive(Debug, Clone, PartialEq)]
-pub enum QueueError {
-    /// It could not be reached in time, or did not answer; what the last attempt met.
-    Unreached(DialError),
-    /// It answered with another status: its words, and all it said.
-    Refused(u16, String, Value),
-    /// What it answered is no ZN1.
-    Malformed(Malformed),
-}
-
-impl fmt::Display for QueueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreached(error) => error.fmt(f),
-            Self::Refused(status, words, _) => write!(f, "{words} ({status})"),
-            Self::Malformed(fault) => write!(f, "its answer is not understood: {fault}"),
-        }
-    }
-}
-
-impl std::error::Error for QueueError {}
+pub type QueueError = AskError;
 
 /// A task to be submitted.
 #[derive(Debug, Clone)]
@@ -148,14 +124,14 @@ pub struct TaskFailure {
 
 /// A connection to a queue's port `front`.
 pub struct QueueClient {
-    dialler: KeyedDialler,
+    asker: Asker,
 }
 
 impl QueueClient {
     /// A client that has not dialled yet.
     pub fn new(endpoint: Endpoint, keys: Keys) -> Self {
         Self {
-            dialler: KeyedDialler::new(endpoint, None, keys),
+            asker: Asker::new(endpoint, keys),
         }
     }
 
@@ -167,51 +143,7 @@ impl QueueClient {
         body: Vec<Bytes>,
         wait: Duration,
     ) -> Result<Reply, QueueError> {
-        let mut request = Request::new(verb, format!("{:016x}", fastrand::u64(..)), params);
-        request.body = body;
-        self.patiently(request, |_, _| {}, wait).await
-    }
-
-    /// The same, with a last word before each time it is asked: how long that is after the beginning.
-    async fn patiently(
-        &mut self,
-        mut request: Request,
-        last_word: impl Fn(&mut Value, Duration),
-        wait: Duration,
-    ) -> Result<Reply, QueueError> {
-        let begun = Instant::now();
-        let deadline = begun + wait;
-        loop {
-            let asked = async {
-                self.dialler.connect_patiently(deadline).await?;
-                last_word(&mut request.params, begun.elapsed());
-                self.dialler.request(request.encode(), deadline).await
-            };
-            let frames = match asked.await {
-                // It was connected and is gone: the loop waits for whoever comes next.
-                Err(DialError::NobodyListens | DialError::Refused | DialError::Closed)
-                    if Instant::now() + REST < deadline =>
-                {
-                    sleep(REST).await;
-                    continue;
-                }
-                asked => asked.map_err(QueueError::Unreached)?,
-            };
-            let reply = Reply::decode(frames).map_err(QueueError::Malformed)?;
-            if reply.status == zn1::UNAVAILABLE && Instant::now() + REST < deadline {
-                self.dialler.reset();
-                sleep(REST).await;
-                continue;
-            }
-            if reply.is_ok() {
-                return Ok(reply);
-            }
-            let words = reply.result["error"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
-            return Err(QueueError::Refused(reply.status, words, reply.result));
-        }
+        self.asker.ask(verb, params, body, wait).await
     }
 
     /// Submits a task, and waits for what comes of it where it says so.
@@ -238,7 +170,7 @@ impl QueueClient {
                 params["deadline_ms"] = left.into();
             }
         };
-        let reply = self.patiently(request, last_word, wait).await?;
+        let reply = self.asker.patiently(request, last_word, wait).await?;
         let id = reply.result["task"].as_str().unwrap_or_default().to_owned();
         Ok(match task.waits {
             true => Submitted::Done {

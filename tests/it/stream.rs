@@ -122,6 +122,20 @@ fn what_is_appended_is_read_from_any_offset_by_command() {
 }
 
 #[test]
+fn standard_input_without_an_end_is_refused_and_not_kept() {
+    let stream = Stream::start("");
+    let mut whole = stream.world.zmqnet(&["stream", "append", "--whole", "-"]);
+    let ran = Ran::of(whole.stdin(fs::File::open("/dev/zero").unwrap()));
+    assert_eq!(ran.code, 64, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("an event has at most"),
+        "{}",
+        ran.stderr
+    );
+    stream.world.ok(&["down"]);
+}
+
+#[test]
 fn a_tail_hears_what_comes_and_a_group_goes_on_where_it_was() {
     let stream = Stream::start(STORED);
     let world = &stream.world;

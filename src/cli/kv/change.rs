@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{KvArgs, missing, read_stdin};
+use super::{KvArgs, missing};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
+use crate::cli::stdin;
 use crate::cli::ui::{self, Format, FormatArgs};
 use crate::client::kv::{Given, Swapped};
+use crate::model::limits::kv::VALUE_BYTES_MAX;
 use crate::model::quantity;
 
 /// A value, as it is given.
@@ -29,7 +31,7 @@ impl ValueArgs {
     fn given(&self, given: Option<String>) -> Result<Given, Failure> {
         let value = match given {
             Some(text) if text != "-" => Bytes::from(text),
-            Some(_) | None => read_stdin()?,
+            Some(_) | None => stdin::whole(VALUE_BYTES_MAX, "a value")?,
         };
         if self.json
             && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&value)

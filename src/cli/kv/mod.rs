@@ -7,12 +7,11 @@ mod dump;
 mod ls;
 mod watch;
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
@@ -20,7 +19,6 @@ use super::members::{Target, TargetArgs};
 use super::seed::{SeedEnv, block_on};
 use super::ui::{self, Format, FormatArgs};
 use crate::client::kv::{KvClient, KvError};
-use crate::model::limits::kv::VALUE_BYTES_MAX;
 use crate::model::quantity;
 use crate::roles::Kind;
 
@@ -100,45 +98,16 @@ impl Kv {
 
     /// What it means that the store did not do what was asked.
     fn failure(&self, error: &KvError) -> Failure {
-        let words = match error {
-            KvError::Unreached(_) => format!("{}: {error}", self.target.endpoint),
-            KvError::Refused(..) | KvError::Malformed(_) | KvError::Outrun => error.to_string(),
-        };
-        Failure::new(Exit::Failed, words)
+        match error {
+            KvError::Asked(error) => self.target.failure(error),
+            KvError::Outrun => Failure::new(Exit::Failed, error.to_string()),
+        }
     }
 }
 
 /// A key that is not there.
 fn missing(key: &str) -> Failure {
     Failure::new(Exit::Failed, format!("there is no key `{key}`"))
-}
-
-/// Standard input to its end, as long as a value may be.
-fn read_stdin() -> Result<Bytes, Failure> {
-    let mut data = Vec::new();
-    let limited = std::io::stdin()
-        .lock()
-        .take(VALUE_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut data);
-    limited.map_err(|error| Failure::new(Exit::File, format!("standard input: {error}")))?;
-    match data.len() > VALUE_BYTES_MAX {
-        true => Err(Failure::new(
-            Exit::Usage,
-            format!("a value has at most {VALUE_BYTES_MAX} bytes"),
-        )),
-        false => Ok(data.into()),
-    }
-}
-
-/// A value in JSON: text, or bytes in hex where it is none.
-fn shown(value: &Bytes) -> Value {
-    match std::str::from_utf8(value) {
-        Ok(text) => text.into(),
-        Err(_) => {
-            let hex: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "hex": hex })
-        }
-    }
 }
 
 /// Print the value of a key: its bytes and nothing else
@@ -173,7 +142,7 @@ impl GetArgs {
                 let mut told = json!({
                     "key": self.key,
                     "revision": item.revision,
-                    "value": shown(&item.value),
+                    "value": ui::shown(&item.value),
                 });
                 if let Some(ttl_ms) = ttl_ms.and_then(|it| u64::try_from(it).ok()) {
                     told["ttl_ms"] = ttl_ms.into();

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Kv, KvArgs, shown};
+use super::{Kv, KvArgs};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
@@ -137,7 +137,7 @@ fn show(format: Lines, write: &Seen) {
         Lines::Json => {
             let mut told = json!({"op": op, "key": write.key, "revision": write.revision});
             if let Some(value) = value {
-                told["value"] = shown(value);
+                told["value"] = ui::shown(value);
             }
             ui::data(told);
         }

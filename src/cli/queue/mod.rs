@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use super::Global;
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{Failure, Outcome};
 use super::members::{Target, TargetArgs};
 use super::seed::SeedEnv;
 use crate::client::queue::{QueueClient, QueueError};
@@ -91,10 +91,6 @@ impl Queue {
 
     /// What it means that the queue did not do what was asked.
     fn failure(&self, error: &QueueError) -> Failure {
-        let words = match error {
-            QueueError::Unreached(_) => format!("{}: {error}", self.target.endpoint),
-            QueueError::Refused(..) | QueueError::Malformed(_) => error.to_string(),
-        };
-        Failure::new(Exit::Failed, words)
+        self.target.failure(error)
     }
 }

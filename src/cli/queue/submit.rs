@@ -1,6 +1,5 @@
 //! `queue submit SERVICE [DATA|-]`: one task; with `--wait`, what came of it.
 
-use std::io::Read;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use super::QueueArgs;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
+use crate::cli::stdin;
 use crate::cli::ui::{self, Format, FormatArgs};
 use crate::client::queue::{QueueError, Submission, Submitted};
 use crate::model::limits::WireLimits;
@@ -52,28 +52,10 @@ pub(super) struct Args {
     data: Option<String>,
 }
 
-/// Standard input to its end, as long as a message may be.
-fn read_stdin() -> Result<Bytes, Failure> {
-    let max = WireLimits::default().message_bytes_max;
-    let mut data = Vec::new();
-    let limited = std::io::stdin()
-        .lock()
-        .take(max as u64 + 1)
-        .read_to_end(&mut data);
-    limited.map_err(|error| Failure::new(Exit::File, format!("standard input: {error}")))?;
-    match data.len() > max {
-        true => Err(Failure::new(
-            Exit::Usage,
-            format!("a task has at most {max} bytes"),
-        )),
-        false => Ok(data.into()),
-    }
-}
-
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let data = match self.data.as_deref() {
-            Some("-") => read_stdin()?,
+            Some("-") => stdin::whole(WireLimits::default().message_bytes_max, "a task")?,
             Some(text) => Bytes::copy_from_slice(text.as_bytes()),
             None => Bytes::new(),
         };
@@ -130,22 +112,11 @@ fn report(format: Format, submitted: Submitted) {
                 body,
             },
         ) => {
-            let body: Vec<Value> = body.iter().map(shown).collect();
+            let body: Vec<Value> = body.iter().map(|frame| ui::shown(frame)).collect();
             ui::document(
                 format,
                 &json!({"task": task, "attempts": attempts, "body": body}),
             );
-        }
-    }
-}
-
-/// A frame in JSON: text, or bytes in hex where it is none.
-fn shown(frame: &Bytes) -> Value {
-    match std::str::from_utf8(frame) {
-        Ok(text) => text.into(),
-        Err(_) => {
-            let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "hex": hex })
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::members::TargetArgs;
 use crate::cli::seed::block_on;
+use crate::cli::stdin;
 use crate::cli::ui::{self, Format, FormatArgs};
 use crate::model::limits::WireLimits;
 use crate::model::quantity;
@@ -43,17 +44,13 @@ struct Appended {
     count: u64,
 }
 
-fn unread(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::File, format!("standard input: {error}"))
-}
-
 /// The next line, without its end; nothing at the end.
 fn line(input: &mut impl BufRead) -> Result<Option<Bytes>, Failure> {
     let max = WireLimits::default().message_bytes_max / BATCH_MAX;
     let mut line = Vec::new();
     let mut limited = input.by_ref().take(max as u64 + 2);
     let got = limited.read_until(b'\n', &mut line);
-    if got.map_err(|error| unread(&error))? == 0 {
+    if got.map_err(|error| stdin::unread(&error))? == 0 {
         return Ok(None);
     }
     if line.last() == Some(&b'\n') {
@@ -73,10 +70,9 @@ impl Args {
         let mut appended = Appended::default();
         match (&self.events[..], self.whole) {
             ([one], true) if one == "-" => {
-                let mut whole = Vec::new();
-                let read = std::io::stdin().lock().read_to_end(&mut whole);
-                read.map_err(|error| unread(&error))?;
-                append(&mut stream, vec![whole.into()], wait, &mut appended)?;
+                let max = WireLimits::default().message_bytes_max;
+                let whole = stdin::whole(max, "an event")?;
+                append(&mut stream, vec![whole], wait, &mut appended)?;
             }
             ([one], false) if one == "-" => from_stdin(&mut stream, wait, &mut appended)?,
             (_, true) => {

@@ -15,7 +15,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::exit::{Exit, Failure, Outcome};
+use super::exit::{Failure, Outcome};
 use super::members::{Target, TargetArgs};
 use super::seed::SeedEnv;
 use super::ui;
@@ -75,11 +75,7 @@ impl Stream {
 
     /// What it means that the stream did not do what was asked.
     fn failure(&self, error: &StreamError) -> Failure {
-        let words = match error {
-            StreamError::Unreached(_) => format!("{}: {error}", self.target.endpoint),
-            StreamError::Refused(..) | StreamError::Malformed(_) => error.to_string(),
-        };
-        Failure::new(Exit::Failed, words)
+        self.target.failure(error)
     }
 }
 
@@ -101,12 +97,6 @@ fn print(event: &StreamEvent, has_offset: bool) {
 
 /// An event in JSON: text, or bytes in hex where it is none.
 fn shown(event: &StreamEvent) -> Value {
-    let data = match std::str::from_utf8(&event.data) {
-        Ok(text) => text.into(),
-        Err(_) => {
-            let hex: String = event.data.iter().map(|it| format!("{it:02x}")).collect();
-            json!({ "hex": hex })
-        }
-    };
+    let data = ui::shown(&event.data);
     json!({"offset": event.offset, "time_ns": event.time_ns, "data": data})
 }
