@@ -106,7 +106,10 @@ impl TargetArgs {
         if self.name.is_none() && self.endpoint.is_none() {
             self.name = Some(the_only(kind, global)?);
         }
-        self.find_door((env, global), |instance| door_of(instance, port))
+        self.find_door((env, global), |instance| {
+            let is_of_kind = instance.kind == kind;
+            is_of_kind.then(|| door_of(instance, port)).flatten()
+        })
     }
 
     fn find_door(
@@ -213,7 +216,7 @@ fn door(
     match (found.len(), others()) {
         (0, Some(other)) => {
             let kind = other.kind.as_str();
-            let words = format!("`{name}` is a {kind}: it has no port for this");
+            let words = format!("`{name}` is a {kind}: this is not for one");
             Err(Failure::new(Exit::Usage, words))
         }
         (0, None) if global.topology.is_some() => Err(unknown(name, plans.iter().flat_map(names))),

@@ -132,6 +132,14 @@ fn standard_input_without_an_end_is_refused_and_not_kept() {
         "{}",
         ran.stderr
     );
+    // A port of this name, of a node of another kind.
+    let other = stream.world.run(&["kv", "get", "-n", "events", "key"]);
+    assert_eq!(other.code, 64, "{}", other.stderr);
+    assert!(
+        other.stderr.contains("`events` is a stream"),
+        "{}",
+        other.stderr
+    );
     stream.world.ok(&["down"]);
 }
 
