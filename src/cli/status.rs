@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::listeners;
 use super::network::{self, control_failure};
 use super::ui::{self, Format, FormatArgs};
+use crate::lifecycle::Phase;
 use crate::run::control::Look;
 use crate::run::ledger;
 use crate::run::status::{Goal, NodeStatus, Status, WireState};
@@ -174,10 +175,10 @@ pub(super) fn what_is_wrong(status: &Status, is_asked: impl Fn(&str) -> bool) ->
             Goal::Pending => "not ready",
             Goal::Reached | Goal::Excluded => continue,
         };
-        let why = node
-            .reason
-            .clone()
-            .unwrap_or_else(|| node.state.to_string());
+        let why = node.reason.clone().unwrap_or_else(|| match node.state {
+            Phase::Ready => "it runs, and is not done yet".to_owned(),
+            state => state.to_string(),
+        });
         lines.push(format!(
             "zmqnet: {} {word}: {why} ({})",
             node.name, node.origin

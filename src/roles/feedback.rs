@@ -141,7 +141,10 @@ impl Machine {
 
     fn begin_round(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.round += 1;
-        self.next = now + Duration::from_millis(self.config.every_ms);
+        // From when it was due, so that no round that begins late makes all later ones late too.
+        let every = Duration::from_millis(self.config.every_ms);
+        let due = self.next + every;
+        self.next = if due > now { due } else { now + every };
         self.values.clear();
         let id = Bytes::from(self.round.to_string());
         let request = Request::new("status", id, Value::Null);

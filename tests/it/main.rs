@@ -33,6 +33,8 @@ mod mesh_change;
 mod plan;
 mod protocol_doc;
 mod proxy;
+mod pydistributed;
+mod pyzmp;
 mod queue;
 mod readme;
 mod refused;

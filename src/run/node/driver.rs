@@ -10,6 +10,7 @@ mod fanning;
 mod health;
 mod start;
 mod storing;
+mod ticks;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use super::{DRAIN_WAIT, FAR, FLUSH_WAIT, HEALTH, NodeError, affordable, on_one_t
 use dials::Dialled;
 use health::Shown;
 pub(super) use start::start;
+use ticks::Ticks;
 
 /// Runs a role to its end.
 fn run<M: Machine + Send + 'static>(config: &roles::Config, machine: M) -> Result<(), NodeError> {
@@ -62,6 +64,8 @@ struct Driver<M> {
     actions: Vec<Action>,
     /// When the timer rings, if it is armed.
     armed: Option<Duration>,
+    /// How late that was.
+    ticks: Ticks,
     is_draining: bool,
 }
 
@@ -129,6 +133,7 @@ impl<M: Machine> Driver<M> {
             start: Instant::now(),
             actions: Vec::new(),
             armed: None,
+            ticks: Ticks::new(),
             is_draining: false,
         };
         driver.dial();
@@ -153,6 +158,7 @@ impl<M: Machine> Driver<M> {
                 () = &mut end, if was_draining => break,
                 () = &mut tick, if self.armed.is_some() => {
                     self.armed = None;
+                    self.note_tick();
                     self.step(Event::Tick);
                 }
                 // Cancel safe: a change that is not handed out stays.
@@ -193,6 +199,13 @@ impl<M: Machine> Driver<M> {
             tick.reset(self.start + deadline.min(FAR));
             self.armed = Some(deadline);
         }
+    }
+
+    /// Notes how late the timer rang; early is not late.
+    fn note_tick(&mut self) {
+        let now = self.start.elapsed();
+        let late = self.machine.deadline().and_then(|due| now.checked_sub(due));
+        late.into_iter().for_each(|late| self.ticks.came(late));
     }
 
     fn receive(&mut self, event: HubEvent) {

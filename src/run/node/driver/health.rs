@@ -117,6 +117,7 @@ impl<M: Machine> Driver<M> {
             "facts": self.machine.facts(),
             "peers": self.dialled.iter().map(Dialled::facts).collect::<Vec<_>>(),
         });
+        facts["facts"]["ticks"] = self.ticks.facts();
         if let Some(store) = &self.store {
             facts["facts"]["store"] = json!(store.facts());
         }
