@@ -17,6 +17,7 @@ pub mod env;
 pub mod environment;
 pub mod exit;
 pub mod explain;
+mod foreign_files;
 mod given;
 pub mod graph;
 mod hands;
@@ -31,6 +32,7 @@ pub mod look;
 mod ls;
 pub mod manifest_file;
 mod members;
+mod message;
 mod network;
 pub mod plan;
 mod probe;
@@ -43,6 +45,7 @@ mod selftest;
 mod send;
 mod serve;
 mod services;
+mod spool;
 mod status;
 mod stdin;
 mod stream;
@@ -157,6 +160,7 @@ enum Command {
     Tap(tap::Args),
     Queue(queue::Args),
     Stream(stream::Args),
+    Spool(spool::Args),
     Kv(kv::Args),
     Call(call::Args),
     Services(services::Args),
@@ -197,6 +201,7 @@ impl Command {
             Self::Tap(args) => args.run(global),
             Self::Queue(args) => args.run(global),
             Self::Stream(args) => args.run(global),
+            Self::Spool(args) => args.run(global),
             Self::Kv(args) => args.run(global),
             Self::Call(args) => args.run(global),
             Self::Services(args) => args.run(global),

@@ -10,12 +10,13 @@
 //! read too. A record that is not whole at the end of the last log was being written when its writer
 //! died, and is left out; one elsewhere is damage.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+
+use super::file_fault::{FileFault, system};
 
 /// The bytes after which a log ends, where nobody says.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 32;
@@ -35,55 +36,6 @@ pub struct FileEvent {
     pub time_ns: u64,
     /// What it is.
     pub data: Bytes,
-}
-
-/// Why files cannot be read or written.
-#[derive(Debug)]
-pub enum FileFault {
-    /// The system refused something.
-    System(PathBuf, io::Error),
-    /// An event is larger than the format allows, or than a file may be.
-    TooLarge {
-        /// Its offset.
-        offset: u64,
-        /// Its bytes.
-        bytes: u64,
-        /// The most there may be.
-        max: u64,
-    },
-    /// A log is not what it should be.
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// At which byte.
-        at: u64,
-    },
-    /// There are logs already where some are to be written.
-    NotEmpty(PathBuf),
-}
-
-impl fmt::Display for FileFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System(path, error) => write!(f, "{}: {error}", path.display()),
-            Self::TooLarge { offset, bytes, max } => {
-                write!(f, "event {offset} has {bytes} bytes, at most {max} fit")
-            }
-            Self::Damaged { path, at } => {
-                write!(f, "{} is damaged at byte {at}", path.display())
-            }
-            Self::NotEmpty(path) => {
-                write!(f, "there are event files in {} already", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for FileFault {}
-
-fn system(path: &Path) -> impl FnOnce(io::Error) -> FileFault {
-    let path = path.to_owned();
-    move |error| FileFault::System(path, error)
 }
 
 /// The logs of a directory by the offsets of their first records.

@@ -228,6 +228,42 @@ pub mod stream {
     pub const WAITING_MAX: usize = 1_024;
 }
 
+/// Bounds of a spool.
+pub mod spool {
+    /// Messages that are being stored; with as many its publishers are not read.
+    pub const STORING_MAX: usize = 8_192;
+    /// Their bytes.
+    pub const STORING_BYTES_MAX: usize = 64 * 1024 * 1024;
+    /// Requests that are under way in the store; one more is refused.
+    pub const PENDING_MAX: usize = 4_096;
+    /// The oldest messages, in memory beside the disk.
+    pub const WINDOW_MAX: usize = 1_024;
+    /// Their bytes, but for one that is larger alone.
+    pub const WINDOW_BYTES_MAX: usize = 1024 * 1024;
+    /// Messages that one answer gives.
+    pub const PAGE_MAX: usize = 1_000;
+    /// Bytes that one answer gives, where it does not say.
+    pub const PAGE_BYTES: usize = 1024 * 1024;
+    /// Bytes that one answer gives at most, but for a message that is larger alone.
+    pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// Frames that one answer gives at most, but for those of its first message.
+    pub const PAGE_FRAMES_MAX: usize = 4_096;
+    /// How long a request may wait for messages, in milliseconds.
+    pub const WAIT_MS_MAX: u64 = 60_000;
+    /// Requests that wait for messages; one more is refused.
+    pub const WAITING_MAX: usize = 1_024;
+    /// Bytes of a compiled `regex`.
+    pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+    /// Requests that said `once` and are remembered.
+    pub const ONCE_MAX: usize = 1_024;
+    /// Bytes of an id of one.
+    pub const ONCE_BYTES_MAX: usize = 64;
+    /// Bytes that are taken until what is taken is looked for on the disk.
+    pub const TRIM_EVERY_BYTES: u64 = 1024 * 1024;
+    /// How often a spool that forgets what is too old looks for it, in milliseconds.
+    pub const LOOK_EVERY_MS: u64 = 5_000;
+}
+
 /// Bounds of what is kept on disk.
 pub mod store {
     /// The bytes of one batch, its heads included.

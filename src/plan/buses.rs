@@ -60,8 +60,8 @@ fn edges(topology: &Topology) -> Vec<Edge<'_>> {
     edges
 }
 
-/// What a bus asks for by a leg.
-fn asked(topology: &Topology, instance: &Instance, leg: usize) -> Vec<String> {
+/// What a subscriber of ours asks for by a leg.
+pub(super) fn asked(topology: &Topology, instance: &Instance, leg: usize) -> Vec<String> {
     let ends = topology.legs[leg].ends(Side::To).iter();
     let own = ends.filter(|end| end.node == instance.node);
     let topics: Vec<String> = own.flat_map(|it| it.topics.clone()).collect();

@@ -203,7 +203,10 @@ impl Maker<'_> {
                 let config = buses::config(self.topology, instance, common);
                 Some(Exec::Role(roles::Config::Bus(config)))
             }
-            Kind::Peer | Kind::Lighthouse | Kind::Spool | Kind::External | Kind::Gate => None,
+            Kind::Spool => Some(Exec::Role(roles::Config::Spool(
+                self.spool(instance, scope),
+            ))),
+            Kind::Peer | Kind::Lighthouse | Kind::External | Kind::Gate => None,
         }
     }
 

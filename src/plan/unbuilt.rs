@@ -23,7 +23,7 @@ type LinkKey = (&'static str, fn(&Topology, &Link) -> bool);
 const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
     ("store", |node| {
-        node.store.is_some() && !matches!(node.kind, Some(Kind::Kv | Kind::Stream))
+        node.store.is_some() && !matches!(node.kind, Some(Kind::Kv | Kind::Stream | Kind::Spool))
     }),
     ("store.mode", |node| {
         let mode = node.store.as_ref().and_then(|store| store.mode);
@@ -33,7 +33,6 @@ const NODE_KEYS: &[NodeKey] = &[
     ("store.retain", |node| {
         is_of_kv(node, |store| store.retain.is_some())
     }),
-    ("filters", |node| node.filters.is_some()),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
     }),

@@ -7,5 +7,6 @@ pub mod envelope;
 pub mod lazy_pirate;
 pub mod mdp;
 pub mod mesh;
+pub mod parts;
 pub mod topics;
 pub mod zn1;

@@ -8,6 +8,7 @@
 //! Time is an argument. A machine never waits, never names a socket, and holds nothing without a
 //! bound: what it cannot hold it refuses, or has the connection wait by [`Action::Pause`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -278,6 +279,16 @@ pub struct Dial {
     /// Where it is encrypted: whose key the other end must have, and where our own is.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub secured: Option<Secured>,
+}
+
+/// Whether something else is asked for by a dial that stays, what is asked being given by the names of
+/// the dials: others come and go.
+pub fn asks_otherwise(
+    was: &BTreeMap<String, Vec<String>>,
+    now: &BTreeMap<String, Vec<String>>,
+) -> bool {
+    let is_other = |(dial, topics)| now.get(dial).is_some_and(|now| now != topics);
+    was.iter().any(is_other)
 }
 
 /// Whether nothing of it is encrypted.

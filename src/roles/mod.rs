@@ -13,8 +13,11 @@ pub mod kv;
 pub mod machine;
 pub mod proxy;
 pub mod queue;
+mod refused;
 pub mod replica;
+pub mod spool;
 pub mod stream;
+mod waiting;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +104,8 @@ pub enum Config {
     Stream(stream::Config),
     /// Keys and values.
     Kv(kv::Config),
+    /// A persistent subscriber.
+    Spool(spool::Config),
 }
 
 impl Config {
@@ -117,9 +122,12 @@ impl Config {
             (Self::Queue(was), Self::Queue(now)) => was.fixed_change(now),
             (Self::Stream(was), Self::Stream(now)) => was.fixed_change(now),
             (Self::Kv(was), Self::Kv(now)) => was.fixed_change(now),
+            (Self::Spool(was), Self::Spool(now)) => was.fixed_change(now),
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Queue(_) | Self::Feedback(_), _)
-            | (Self::Bus(_) | Self::Stream(_) | Self::Kv(_), _) => Some("its kind"),
+            | (Self::Bus(_) | Self::Stream(_) | Self::Kv(_) | Self::Spool(_), _) => {
+                Some("its kind")
+            }
         }
     }
 
@@ -154,9 +162,12 @@ impl Config {
             (Self::Kv(was), Self::Kv(now)) => {
                 vec![("`store.max`", was.bytes_max != now.bytes_max)]
             }
+            (Self::Spool(was), Self::Spool(now)) => {
+                vec![("`store.max`", was.bytes_max != now.bytes_max)]
+            }
             // These have only members, or nothing, that may change.
             (Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Bus(_), _)
-            | (Self::Stream(_) | Self::Kv(_), _)
+            | (Self::Stream(_) | Self::Kv(_) | Self::Spool(_), _)
             | (Self::Proxy(_) | Self::Cache(_) | Self::Feedback(_) | Self::Queue(_), _) => {
                 Vec::new()
             }
@@ -178,6 +189,7 @@ impl Config {
             Self::Queue(_) => Kind::Queue,
             Self::Stream(_) => Kind::Stream,
             Self::Kv(_) => Kind::Kv,
+            Self::Spool(_) => Kind::Spool,
         }
     }
 
@@ -193,6 +205,7 @@ impl Config {
             Self::Queue(config) => Some(&config.common),
             Self::Stream(config) => Some(&config.common),
             Self::Kv(config) => Some(&config.common),
+            Self::Spool(config) => Some(&config.common),
         }
     }
 
@@ -203,6 +216,7 @@ impl Config {
             Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) | Self::Queue(_) => None,
             Self::Stream(config) => Some(&config.store),
             Self::Kv(config) => config.store.as_ref(),
+            Self::Spool(config) => Some(&config.store),
         }
     }
 
@@ -219,6 +233,7 @@ impl Config {
             Self::Queue(config) => &config.common.health,
             Self::Stream(config) => &config.common.health,
             Self::Kv(config) => &config.common.health,
+            Self::Spool(config) => &config.common.health,
         }
     }
 
@@ -234,6 +249,7 @@ impl Config {
             | Self::Kv(_)
             | Self::Bus(_)
             | Self::Stream(_)
+            | Self::Spool(_)
             | Self::Feedback(_) => {
                 serde_json::json!({ "config": self })
             }
@@ -332,7 +348,7 @@ pub const ROLES: [Role; 15] = [
         keys: &[],
         has_store: true,
         stands: &[(Pattern::Request, TO), (Pattern::Pubsub, TO)],
-        is_built: false,
+        is_built: true,
         rank: 0,
     },
     Role {

@@ -45,6 +45,7 @@ mod selftest;
 mod send;
 mod services;
 mod sodium;
+mod spool;
 mod stream;
 mod stream_kill;
 mod support;

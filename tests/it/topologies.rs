@@ -97,6 +97,12 @@ fn the_stream_shows_what_is_sold_and_has_it_for_later() {
 }
 
 #[test]
+fn the_spool_has_a_hundred_readings_for_who_comes_later() {
+    std::fs::remove_dir_all(root().join("target/spool-example")).ok();
+    says("topologies/spool.yaml", "reader", "100 readings, sum 4950");
+}
+
+#[test]
 fn the_cache_answers_eight_hundred_and_looks_up_ten() {
     let _turn = default_ports();
     let world = World::new();

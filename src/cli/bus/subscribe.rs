@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::members::TargetArgs;
+use crate::cli::message;
 use crate::cli::seed::block_on;
 use crate::cli::ui;
 use crate::client::bus::{BusError, Subscriber};
@@ -114,16 +115,7 @@ impl Args {
     fn show(&self, frames: &[Bytes]) {
         match self.format {
             Lines::Text => {
-                // A message of one frame is all topic.
-                let is_single = frames.len() == 1;
-                let shown = if self.topics || is_single {
-                    frames
-                } else {
-                    &frames[1..]
-                };
-                let mut line = shown.join(&b' ');
-                line.push(b'\n');
-                ui::raw(&line);
+                message::print(frames, self.topics);
             }
             Lines::Json => {
                 let shown: Vec<_> = frames.iter().map(looking::frame).collect();

@@ -9,10 +9,11 @@ use super::append::BATCH_MAX;
 use super::{Stream, wait};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::foreign_files::failure;
 use crate::cli::members::TargetArgs;
 use crate::cli::seed::block_on;
 use crate::cli::ui;
-use crate::client::pydistributed::{self, FileFault, SEGMENT_BYTES_MAX, Writer};
+use crate::client::pydistributed::{self, SEGMENT_BYTES_MAX, Writer};
 use crate::client::stream::From;
 use crate::model::limits::stream::READ_RECORDS_MAX;
 use crate::model::quantity;
@@ -58,17 +59,6 @@ pub(super) struct ExportArgs {
     /// The bytes after which a file ends [default: 4GiB]
     #[arg(long, value_name = "SIZE")]
     segment: Option<quantity::Size>,
-}
-
-/// A fault of files as the command ends.
-fn failure(fault: &FileFault) -> Failure {
-    let exit = match fault {
-        FileFault::System(..) => Exit::File,
-        FileFault::TooLarge { .. } | FileFault::Damaged { .. } | FileFault::NotEmpty(_) => {
-            Exit::Failed
-        }
-    };
-    Failure::new(exit, fault.to_string())
 }
 
 fn said(verb: &str, count: u64) {

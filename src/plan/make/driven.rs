@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use super::{Maker, Port, expanded};
-use crate::manifest::node::{OnDeadDecl, RetainDecl};
+use crate::manifest::node::{FilterDecl, OnDeadDecl, RetainDecl, StoreMode};
 use crate::model::endpoint::Endpoint;
 use crate::model::limits;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
-use crate::model::socket::{Mode, SocketType};
+use crate::model::socket::{Mode, Pattern, SocketType};
 use crate::model::store::{Durability, StoreConfig};
 use crate::plan::buses;
 use crate::roles::Kind;
 use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
-use crate::roles::{cache, feedback, kv, proxy, queue, stream};
+use crate::roles::{cache, feedback, kv, proxy, queue, spool, stream};
 use crate::topology::expand::Scope;
 use crate::topology::paths::absolute;
 use crate::topology::{self, sockets};
@@ -25,6 +25,8 @@ const TIMEOUT_MS: u64 = 2_000;
 const TRIES: u32 = 3;
 /// How long a worker of a queue holds a task, where nobody says.
 const LEASE_MS: u64 = 30_000;
+/// What a store in memory keeps beside what waits in it.
+const KEPT_BESIDE_BYTES: u64 = 16 * 1024 * 1024;
 /// How often a queue tries a task in all, where nobody says.
 const ATTEMPTS: u32 = 5;
 
@@ -238,6 +240,45 @@ impl Maker<'_> {
                 bytes_max: None,
                 ..told
             }),
+        }
+    }
+
+    /// Here too `max` is of what waits, not of the log, which has what was taken until that is removed.
+    pub(super) fn spool(&self, instance: &topology::Instance, scope: &Scope<'_>) -> spool::Config {
+        let node = &self.topology.nodes[instance.node];
+        let mut store = self.store(instance, scope);
+        let bytes_max = store.bytes_max.take();
+        if let (Durability::Memory, None, Some(max)) =
+            (store.durability, store.retain_bytes, bytes_max)
+        {
+            // In memory there is a bound in any case, which must not be below what may wait.
+            store.retain_bytes = Some(max.saturating_mul(2).saturating_add(KEPT_BESIDE_BYTES));
+        }
+        let mode = node.decl.store.as_ref().and_then(|store| store.mode);
+        let text = |text: &String| expanded(scope, text);
+        let filter = |filter: &FilterDecl| match filter {
+            FilterDecl::Topic(topics) => spool::Filter::Topic(topics.iter().map(text).collect()),
+            FilterDecl::MaxSize(size) => spool::Filter::MaxSize(size.0),
+            FilterDecl::MinPeriod(period) => spool::Filter::MinPeriod(period.as_millis()),
+            FilterDecl::Regex(regex) => spool::Filter::Regex(text(regex)),
+            FilterDecl::EveryNth(nth) => spool::Filter::EveryNth(*nth),
+        };
+        let heard = node.ends.iter().map(|(leg, _)| *leg);
+        let heard = heard.filter(|leg| self.topology.legs[*leg].pattern == Pattern::Pubsub);
+        let asked = |leg| {
+            let topics = buses::asked(self.topology, instance, leg);
+            (self.dial_name(leg), topics)
+        };
+        spool::Config {
+            common: self.common(instance),
+            store,
+            mode: match mode {
+                None | Some(StoreMode::Fifo) => spool::Mode::Fifo,
+                Some(StoreMode::Latest) => spool::Mode::Latest,
+            },
+            bytes_max,
+            filters: node.decl.filters.iter().flatten().map(filter).collect(),
+            topics: heard.map(asked).collect(),
         }
     }
 }

@@ -101,19 +101,13 @@ impl Config {
             ("`sequence`", *sequence != next.sequence),
             (
                 "what it asks other buses for",
-                has_changed(topics, &next.topics),
+                machine::asks_otherwise(topics, &next.topics),
             ),
         ];
         let mut changed = changed.into_iter().filter(|(_, is_changed)| *is_changed);
         let own = changed.next().map(|(what, _)| what);
         own.or_else(|| common.fixed_change(&next.common))
     }
-}
-
-/// Whether something else is asked for by a dial that stays: others come and go.
-fn has_changed(was: &BTreeMap<String, Vec<String>>, now: &BTreeMap<String, Vec<String>>) -> bool {
-    let is_other = |(dial, topics)| now.get(dial).is_some_and(|now| now != topics);
-    was.iter().any(is_other)
 }
 
 /// What it has counted of the port `acked`; pings and `status` are in none of it.

@@ -8,10 +8,11 @@ use crate::model::limits::stream::{PENDING_BYTES_MAX, PENDING_MAX, PRODUCER_BYTE
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::machine::{Action, Caller};
+use crate::roles::refused::{Refused, params};
 
 use super::known::Note;
 use super::producers::Seen;
-use super::{Machine, Pending, Refused, params};
+use super::{Machine, Pending};
 
 /// The params of `append`.
 #[derive(Deserialize)]

@@ -13,9 +13,10 @@ use crate::model::limits::stream::{GROUP_BYTES_MAX, GROUPS_MAX, PENDING_MAX};
 use crate::model::store::{Ask, Entry, StoreFault, Stored};
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::machine::{Action, Caller};
+use crate::roles::refused::{Refused, params};
 
 use super::known::Note;
-use super::{Machine, Pending, Refused, params};
+use super::{Machine, Pending};
 
 /// A group.
 #[derive(Debug, Clone, Default)]

@@ -28,21 +28,22 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::store::{Ask, StoreConfig, StoreFault, Told};
+use crate::model::store::{Ask, StoreConfig, Told};
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 
 use super::Config as RoleConfig;
-use super::machine::{self, Action, Caller, Common, Conn, Event, Read};
+use super::machine::{self, Action, Caller, Common, Event, Read};
+use super::refused::Refused;
+use super::waiting::Waiting;
 
 use append::Appending;
 use groups::{Changing, Groups};
 use producers::Producers;
-use reading::{Fetching, Waiting};
+use reading::Fetching;
 
 /// The name of the port where everything is asked.
 pub const MAIN: &str = "main";
@@ -116,49 +117,8 @@ pub struct Machine {
     pending_bytes: usize,
     producers: Producers,
     groups: Groups,
-    waiting: Waiting,
+    waiting: Waiting<Fetching>,
     is_draining: bool,
-}
-
-/// Why a verb is not done: a status, a sentence, and what else there is to say.
-struct Refused(u16, String, Value);
-
-impl Refused {
-    fn new(status: u16, words: impl Into<String>) -> Self {
-        Self(status, words.into(), Value::Null)
-    }
-
-    fn of(fault: &StoreFault) -> Self {
-        let (status, more) = match fault {
-            StoreFault::Busy | StoreFault::AtMax => (zn1::BACK_PRESSURE, Value::Null),
-            StoreFault::TooLarge => (zn1::TOO_LARGE, Value::Null),
-            StoreFault::NoSpace | StoreFault::ReadOnly(_) | StoreFault::Failed(_) => {
-                (zn1::UNAVAILABLE, Value::Null)
-            }
-            StoreFault::Gone(start) => (zn1::NOT_FOUND, json!({ "start": start })),
-            StoreFault::Damaged(from, next) => {
-                (zn1::FAILED, json!({"damaged": [from, next], "next": next}))
-            }
-        };
-        Self(status, fault.to_string(), more)
-    }
-
-    fn reply(self, id: Bytes) -> Reply {
-        let mut reply = Reply::failure(self.0, id, self.1);
-        if let (Some(told), Value::Object(more)) = (reply.result.as_object_mut(), self.2) {
-            told.extend(more);
-        }
-        reply
-    }
-}
-
-/// The params of a verb; none are an empty object.
-fn params<T: DeserializeOwned>(given: Value) -> Result<T, Refused> {
-    let given = match given {
-        Value::Null => json!({}),
-        given => given,
-    };
-    serde_json::from_value(given).map_err(|error| Refused::new(zn1::BAD_REQUEST, error.to_string()))
 }
 
 impl Machine {
@@ -293,7 +253,7 @@ impl machine::Machine for Machine {
                 self.asked(Caller { conn, envelope }, body, actions);
             }
             Event::Disk(told) => self.told(told, actions),
-            Event::Closed { conn, .. } => self.waiting.leave(conn),
+            Event::Closed { conn, .. } => self.waiting.retain(|it| it.is_by_other_than(conn)),
             Event::Drain => {
                 self.is_draining = true;
                 self.send_away(None, actions);

@@ -1,7 +1,6 @@
 //! `read`: records from an offset, from a time, the last ones, or from where a group is; at once, or
 //! when there are some.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,9 +12,10 @@ use crate::model::limits::stream::{
 };
 use crate::model::store::{Ask, Fetched, Start, StoreFault};
 use crate::protocol::zn1::{self, Reply, Request};
-use crate::roles::machine::{Action, Caller};
+use crate::roles::machine::{Action, Caller, Conn};
+use crate::roles::refused::{Refused, params};
 
-use super::{Conn, Machine, Pending, Refused, params};
+use super::{Machine, Pending};
 
 /// The params of `read`.
 #[derive(Deserialize)]
@@ -51,26 +51,10 @@ pub(super) struct Fetching {
     until: Duration,
 }
 
-/// Reads that wait for records.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    /// By until when, and a number.
-    all: BTreeMap<(Duration, u64), Fetching>,
-    count: u64,
-}
-
-impl Waiting {
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    pub(super) fn next(&self) -> Option<Duration> {
-        self.all.first_key_value().map(|((until, _), _)| *until)
-    }
-
-    /// A connection is gone.
-    pub(super) fn leave(&mut self, conn: Conn) {
-        self.all.retain(|_, it| it.caller.conn != conn);
+impl Fetching {
+    /// Whether another connection asked it.
+    pub(super) fn is_by_other_than(&self, conn: Conn) -> bool {
+        self.caller.conn != conn
     }
 }
 
@@ -139,9 +123,7 @@ impl Machine {
         }
         // What comes is at the end, and not older than what was asked for.
         fetching.start = Start::Offset(self.end);
-        self.waiting.count += 1;
-        let key = (fetching.until, self.waiting.count);
-        self.waiting.all.insert(key, fetching);
+        self.waiting.add(fetching.until, fetching);
         Ok(None)
     }
 
@@ -163,17 +145,14 @@ impl Machine {
 
     /// There are records: nobody waits any longer.
     pub(super) fn wake(&mut self, actions: &mut Vec<Action>) {
-        for fetching in std::mem::take(&mut self.waiting.all).into_values() {
+        for fetching in self.waiting.take() {
             self.fetch(fetching, actions);
         }
     }
 
     /// Answers those whose time is over, or all of them.
     pub(super) fn send_away(&mut self, until: Option<Duration>, actions: &mut Vec<Action>) {
-        while let Some(entry) = self.waiting.all.first_entry()
-            && until.is_none_or(|until| entry.key().0 <= until)
-        {
-            let fetching = entry.remove();
+        while let Some(fetching) = self.waiting.pop(until) {
             let reply = reply(fetching.id, (self.end, self.start, self.end), Vec::new());
             actions.push(fetching.caller.reply(&reply));
         }

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
-use crate::model::store::{Batch, Durability, Entry, Fetched, Record, Start, Stored};
+use crate::model::store::{Batch, Durability, Entry, Fetched, Record, Start, StoreFault, Stored};
+use crate::roles::machine::Conn;
 use crate::roles::machine::Machine as _;
 
 /// A machine, its store, and what it answered.

@@ -82,6 +82,7 @@ pub fn main(told: &Path) -> ExitCode {
         | roles::Config::Kv(_)
         | roles::Config::Bus(_)
         | roles::Config::Stream(_)
+        | roles::Config::Spool(_)
         | roles::Config::Feedback(_) => driver::start(&config),
     });
     match result {
@@ -471,6 +472,11 @@ impl Node {
             "peers": peers,
         })
     }
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -1,11 +1,14 @@
 //! A port that is written is free on this machine.
 
 use crate::diagnostics::{Diagnostic, codes};
+use crate::roles::Kind;
 use crate::topology::facts::Holder;
-use crate::topology::{Topology, Why};
+use crate::topology::{Instance, Topology, Why};
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
-    for instance in &topology.instances {
+    // Who has the port of a node that somebody else starts is that node, as far as anybody knows.
+    let is_ours = |it: &&Instance| topology.nodes[it.node].kind != Kind::External;
+    for instance in topology.instances.iter().filter(is_ours) {
         for number in &instance.numbers {
             let by = match &number.holder {
                 None | Some(Holder::Ours) => continue,

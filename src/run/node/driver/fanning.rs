@@ -24,7 +24,9 @@ pub(super) fn fan(config: &roles::Config, tapping: &mut Tapping) -> Option<Arc<F
         roles::Config::Kv(_) => return Some(Arc::new(updates(tapping))),
         roles::Config::Replica(_) | roles::Config::Gate(_) | roles::Config::Echo(_) => return None,
         roles::Config::Proxy(_) | roles::Config::Cache(_) => return None,
-        roles::Config::Feedback(_) | roles::Config::Queue(_) => return None,
+        roles::Config::Feedback(_) | roles::Config::Queue(_) | roles::Config::Spool(_) => {
+            return None;
+        }
     };
     Some(Arc::new(Fan::new(FanConfig {
         overflow: config.overflow,

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use crate::roles::{Config, bus, cache, echo, feedback, kv, proxy, queue, stream};
-use crate::run::node::{NodeError, millis};
+use crate::roles::{Config, bus, cache, echo, feedback, kv, proxy, queue, spool, stream};
+use crate::run::node::{NodeError, millis, nanos};
 
 use super::run;
 
@@ -24,6 +24,7 @@ pub(in crate::run::node) fn start(config: &Config) -> Result<(), NodeError> {
         }
         Config::Stream(stream) => run(config, stream::Machine::new(stream)),
         Config::Kv(kv) => run(config, kv::Machine::new(kv, millis(SystemTime::now()))),
+        Config::Spool(spool) => run(config, spool::Machine::new(spool, nanos(SystemTime::now()))),
         Config::Replica(_) | Config::Gate(_) => unreachable!("they have drivers of their own"),
     }
 }

@@ -1,0 +1,275 @@
+//! What a spool hears: filtered, stored, counted where it is not. And `put`, by which messages that
+//! were kept elsewhere come in.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::model::limits::spool::{ONCE_BYTES_MAX, STORING_BYTES_MAX, STORING_MAX};
+use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
+use crate::protocol::zn1::{self, Reply, Request};
+use crate::roles::machine::{Action, Caller, Conn};
+use crate::roles::refused::{Refused, params};
+
+use super::known::{Kept, Note, record};
+use super::{Machine, Pending};
+
+/// A message that is being stored.
+#[derive(Debug)]
+pub(super) struct Message {
+    data: Bytes,
+}
+
+/// Messages that are being imported.
+#[derive(Debug)]
+pub(super) struct Putting {
+    caller: Caller,
+    id: Bytes,
+    once: Option<String>,
+    messages: Vec<Bytes>,
+}
+
+/// The params of `put`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    /// How many frames each message has; none is one message of all.
+    #[serde(default)]
+    parts: Option<Vec<usize>>,
+    #[serde(default)]
+    once: Option<String>,
+}
+
+/// The frames of each message.
+fn messages(parts: Option<&[usize]>, body: Vec<Bytes>) -> Result<Vec<Vec<Bytes>>, Refused> {
+    let all = [body.len()];
+    let parts = parts.unwrap_or(&all);
+    let is_whole = parts.iter().sum::<usize>() == body.len();
+    if body.is_empty() || !is_whole || parts.contains(&0) {
+        let words = "`parts` has the number of frames of each message, and each has at least one";
+        return Err(Refused::new(zn1::BAD_REQUEST, words));
+    }
+    let mut frames = body.into_iter();
+    let message = |count: &usize| frames.by_ref().take(*count).collect();
+    Ok(parts.iter().map(message).collect())
+}
+
+impl Machine {
+    /// Somebody who is dialled is connected: it is asked for what the manifest says.
+    pub(super) fn opened(&mut self, port: &str, conn: Conn, actions: &mut Vec<Action>) {
+        let Some(topics) = self.config.topics.get(port) else {
+            return;
+        };
+        self.publishers.insert(conn);
+        actions.extend(topics.iter().map(|topic| Action::Subscribe {
+            conn,
+            topic: topic.clone().into(),
+            is_on: true,
+        }));
+        if self.is_paused || self.is_draining {
+            actions.push(Action::Pause { conn });
+        }
+    }
+
+    /// A message of somebody who is dialled.
+    pub(super) fn receive(&mut self, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
+        self.counters.received += 1;
+        if self.is_draining {
+            self.counters.dropped.ending += 1;
+            return;
+        }
+        if !self.filters.pass(self.now_ns(), &frames) {
+            return;
+        }
+        let data = record(self.asked_bytes, &frames);
+        if self.is_full(data.len() as u64) {
+            self.counters.dropped.full += 1;
+            return;
+        }
+        let kept = self.filters.changed().map(Note::Filters);
+        let note = kept.map_or_else(Bytes::new, |note| note.encode());
+        self.is_storing(data.len(), 1);
+        let ticket = self.ticket(Pending::Message(Message { data: data.clone() }));
+        let records = vec![Put {
+            time_ns: None,
+            data,
+        }];
+        let entry = Entry { note, records };
+        actions.push(Action::Disk(Ask::Store { ticket, entry }));
+        if !self.is_paused && self.is_loaded(1) {
+            self.is_paused = true;
+            let publishers = self.publishers.iter();
+            actions.extend(publishers.map(|conn| Action::Pause { conn: *conn }));
+        }
+    }
+
+    /// Whether a message does not fit beside those that wait.
+    fn is_full(&self, bytes: u64) -> bool {
+        let waiting = match self.is_latest() {
+            true => 0,
+            false => self.asked_bytes - self.head.bytes,
+        };
+        let max = self.config.bytes_max;
+        max.is_some_and(|max| waiting + bytes > max)
+    }
+
+    fn is_storing(&mut self, bytes: usize, count: usize) {
+        self.asked_bytes += bytes as u64;
+        self.storing_bytes += bytes;
+        self.storing += count;
+    }
+
+    /// Whether as much is being stored as may be, or a part of that.
+    fn is_loaded(&self, part: usize) -> bool {
+        self.storing >= STORING_MAX / part || self.storing_bytes >= STORING_BYTES_MAX / part
+    }
+
+    fn is_stored(&mut self, bytes: usize, count: usize, actions: &mut Vec<Action>) {
+        self.storing_bytes -= bytes;
+        self.storing -= count;
+        if self.is_paused && !self.is_loaded(2) {
+            self.is_paused = false;
+            if !self.is_draining {
+                let publishers = self.publishers.iter();
+                actions.extend(publishers.map(|conn| Action::Resume { conn: *conn }));
+            }
+        }
+    }
+
+    /// What became of a message.
+    pub(super) fn stored(
+        &mut self,
+        message: Message,
+        result: Result<Stored, StoreFault>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.is_stored(message.data.len(), 1, actions);
+        match result {
+            Ok(stored) => self.keep(stored, vec![message.data], actions),
+            Err(fault) => {
+                self.counters.dropped.disk += 1;
+                self.fault = Some(fault);
+            }
+        }
+    }
+
+    /// Messages are stored: they can be read.
+    fn keep(&mut self, stored: Stored, messages: Vec<Bytes>, actions: &mut Vec<Action>) {
+        self.fault = None;
+        self.counters.stored += messages.len() as u64;
+        for (offset, data) in (stored.first_offset..).zip(messages) {
+            let kept = Kept {
+                time_ns: stored.time_ns,
+                data,
+            };
+            self.is_at_end(offset, &kept);
+            self.window.forget(self.head.offset);
+            // What is between the window and the end is on the disk.
+            if self.window.from(self.head.offset).next().is_some() || offset == self.head.offset {
+                self.window.add(offset, kept);
+            }
+        }
+        if self.is_latest() {
+            self.trim_if_much(actions);
+        }
+        self.wake(actions);
+    }
+
+    /// What the filters know is kept, where no message took it along.
+    pub(super) fn keep_filters(&mut self, actions: &mut Vec<Action>) {
+        let Some(kept) = self.filters.changed() else {
+            return;
+        };
+        let ticket = self.ticket(Pending::Filters);
+        let entry = Entry {
+            note: Note::Filters(kept).encode(),
+            records: Vec::new(),
+        };
+        actions.push(Action::Disk(Ask::Store { ticket, entry }));
+    }
+
+    pub(super) fn put(
+        &mut self,
+        caller: &Caller,
+        request: Request,
+        actions: &mut Vec<Action>,
+    ) -> Result<Option<Reply>, Refused> {
+        let asked: Params = params(request.params)?;
+        let is_long = |id: &String| id.is_empty() || id.len() > ONCE_BYTES_MAX;
+        if asked.once.as_ref().is_some_and(is_long) {
+            let words = format!("`once` is 1 to {ONCE_BYTES_MAX} bytes long");
+            return Err(Refused::new(zn1::BAD_REQUEST, words));
+        }
+        let known = asked.once.as_ref().and_then(|id| self.once.find(id));
+        if let Some(at) = known {
+            return Ok(Some(receipt(request.id, at, true)));
+        }
+        let messages = messages(asked.parts.as_deref(), request.body)?;
+        if self.is_draining {
+            return Err(Refused::new(zn1::UNAVAILABLE, "the spool is ending"));
+        }
+        if self.is_busy() || self.is_loaded(1) {
+            return Err(Refused::of(&StoreFault::Busy));
+        }
+        let mut before = self.asked_bytes;
+        let mut records = Vec::with_capacity(messages.len());
+        for frames in &messages {
+            let data = record(before, frames);
+            before += data.len() as u64;
+            records.push(data);
+        }
+        if self.is_full(before - self.asked_bytes) {
+            return Err(Refused::of(&StoreFault::AtMax));
+        }
+        let bytes = records.iter().map(Bytes::len).sum();
+        self.is_storing(bytes, records.len());
+        let once = asked.once.clone().map(Note::Once);
+        let put = |data: &Bytes| Put {
+            time_ns: None,
+            data: data.clone(),
+        };
+        let entry = Entry {
+            note: once.map_or_else(Bytes::new, |note| note.encode()),
+            records: records.iter().map(put).collect(),
+        };
+        let ticket = self.ticket(Pending::Put(Putting {
+            caller: caller.clone(),
+            id: request.id,
+            once: asked.once,
+            messages: records,
+        }));
+        actions.push(Action::Disk(Ask::Store { ticket, entry }));
+        Ok(None)
+    }
+
+    /// What became of messages that were imported.
+    pub(super) fn was_put(
+        &mut self,
+        put: Putting,
+        result: Result<Stored, StoreFault>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (bytes, count) = (
+            put.messages.iter().map(Bytes::len).sum(),
+            put.messages.len(),
+        );
+        self.is_stored(bytes, count, actions);
+        let answered = match result {
+            Ok(stored) => {
+                let at = (stored.first_offset, count as u64);
+                if let Some(once) = put.once {
+                    self.once.add(once, at);
+                }
+                self.keep(stored, put.messages, actions);
+                Ok(Some(receipt(put.id.clone(), at, false)))
+            }
+            Err(fault) => Err(Refused::of(&fault)),
+        };
+        self.answer(put.caller, put.id, answered, actions);
+    }
+}
+
+fn receipt(id: Bytes, (first, count): (u64, u64), is_repeated: bool) -> Reply {
+    let told = json!({"offset": first, "count": count, "repeated": is_repeated});
+    Reply::new(zn1::OK, id, told)
+}
