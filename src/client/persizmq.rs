@@ -26,7 +26,7 @@ pub fn messages(dir: &Path) -> Result<Vec<PathBuf>, FileFault> {
     let mut found = bins(dir)?;
     let is_latest = |path: &PathBuf| path.file_name().is_some_and(|it| it == LATEST);
     let is_alone = found.len() == 1;
-    let foreign = |path: &&PathBuf| !is_numbered(path) && !(is_alone && is_latest(path));
+    let foreign = |path: &&PathBuf| !(is_numbered(path) || is_alone && is_latest(path));
     if let Some(path) = found.iter().find(foreign) {
         return Err(FileFault::Foreign(path.clone()));
     }

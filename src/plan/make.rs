@@ -203,9 +203,10 @@ impl Maker<'_> {
                 let config = buses::config(self.topology, instance, common);
                 Some(Exec::Role(roles::Config::Bus(config)))
             }
-            Kind::Spool => Some(Exec::Role(roles::Config::Spool(
-                self.spool(instance, scope),
-            ))),
+            Kind::Spool => {
+                let config = Box::new(self.spool(instance, scope));
+                Some(Exec::Role(roles::Config::Spool(config)))
+            }
             Kind::Peer | Kind::Lighthouse | Kind::External | Kind::Gate => None,
         }
     }

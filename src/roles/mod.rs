@@ -105,7 +105,7 @@ pub enum Config {
     /// Keys and values.
     Kv(kv::Config),
     /// A persistent subscriber.
-    Spool(spool::Config),
+    Spool(Box<spool::Config>),
 }
 
 impl Config {

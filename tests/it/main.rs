@@ -46,6 +46,7 @@ mod send;
 mod services;
 mod sodium;
 mod spool;
+mod spool_kill;
 mod stream;
 mod stream_kill;
 mod support;

@@ -18,14 +18,22 @@ const STEPS: [(&str, u64); 10] = [
     ("remove-after", 2),
 ];
 
-/// Lets a stream die so often at a step, and looks at what is left.
-fn dies(step: &str, nth: u64, deaths: u64, seed: u64) -> Value {
+/// Who is killed: a node as it is written, and the script that works with it meanwhile.
+pub(crate) struct Victim {
+    pub(crate) node: &'static str,
+    pub(crate) script: &'static str,
+    /// A file under `target/` that a long run reports to.
+    pub(crate) report: &'static str,
+}
+
+/// Lets a store die so often at a step, and looks at what is left.
+fn dies(victim: &Victim, (step, nth): (&str, u64), deaths: u64, seed: u64) -> Value {
     let (world, first) = (World::new(), ports(4));
     let text = format!(
         "zmqnet: 1\nname: log\ndefaults:\n  ports: {first}..{}\n  \
-         restart: {{when: always, backoff: 1ms..2ms, limit: 100000/1m}}\nnodes:\n  \
-         events: {{kind: stream, store: {{path: ./data, retain: 6MiB}}}}\n",
-        first + 3
+         restart: {{when: always, backoff: 1ms..2ms, limit: 100000/1m}}\nnodes:\n  {}\n",
+        first + 3,
+        victim.node
     );
     world.write("topology.yaml", &text);
     world.write("data/die-at", &format!("{step}:{nth}"));
@@ -34,7 +42,7 @@ fn dies(step: &str, nth: u64, deaths: u64, seed: u64) -> Value {
     let stop = world.path("stop").display().to_string();
     let endpoint = format!("tcp://127.0.0.1:{first}");
     let mut fire = world.command(python());
-    fire.arg(root().join("tests/it/py/stream_fire.py"));
+    fire.arg(root().join(victim.script));
     fire.args([&endpoint, &stop, &seed.to_string()]);
     let mut fire = Running::start(&mut fire);
     wait_for(&format!("{deaths} deaths at {step}:{nth}"), || {
@@ -62,9 +70,8 @@ fn dies(step: &str, nth: u64, deaths: u64, seed: u64) -> Value {
     ran.json()
 }
 
-/// So many deaths in all: `ZMQNET_KILLS=1000 cargo test --test it stream_kill` for a long run.
-#[test]
-fn nothing_that_was_acknowledged_is_lost_when_it_is_killed_at_any_step() {
+/// So many deaths in all, spread over the steps: `ZMQNET_KILLS=1000` for a long run.
+pub(crate) fn dies_at_every_step(victim: &Victim) {
     let all: u64 = std::env::var("ZMQNET_KILLS").map_or(20, |it| it.parse().unwrap());
     let deaths = 2.max(all / STEPS.len() as u64 / 5);
     let rounds = (all / deaths).max(STEPS.len() as u64);
@@ -76,12 +83,22 @@ fn nothing_that_was_acknowledged_is_lost_when_it_is_killed_at_any_step() {
             Some("write" | "sync") => random.u64(least..least + 30),
             _ => least + random.u64(..2),
         };
-        let told = dies(step, nth, deaths, round);
+        let told = dies(victim, (step, nth), deaths, round);
         acked += told["acked"].as_u64().unwrap();
     }
     assert!(acked > rounds, "{acked} records were acknowledged");
     if std::env::var("ZMQNET_KILLS").is_ok() {
         let report = format!("{rounds} rounds of {deaths} deaths, {acked} records acknowledged\n");
-        std::fs::write(root().join("target/stream-kills.txt"), report).unwrap();
+        std::fs::write(root().join(victim.report), report).unwrap();
     }
+}
+
+/// `ZMQNET_KILLS=1000 cargo test --test it stream_kill` for a long run.
+#[test]
+fn nothing_that_was_acknowledged_is_lost_when_it_is_killed_at_any_step() {
+    dies_at_every_step(&Victim {
+        node: "events: {kind: stream, store: {path: ./data, retain: 6MiB}}",
+        script: "tests/it/py/stream_fire.py",
+        report: "target/stream-kills.txt",
+    });
 }

@@ -178,7 +178,7 @@ impl Row {
                 regex.is_none_or(|regex| frames.iter().any(|frame| regex.is_match(frame)))
             }
             Filter::EveryNth(nth) => {
-                let is_first = self.state % nth.max(&1) == 0;
+                let is_first = self.state.is_multiple_of(*nth.max(&1));
                 self.state = self.state.wrapping_add(1);
                 is_first
             }

@@ -422,7 +422,7 @@ impl machine::Machine for Machine {
 
     fn adopt(&mut self, config: &RoleConfig) {
         if let RoleConfig::Spool(config) = config {
-            self.config = config.clone();
+            self.config = Config::clone(config);
         }
     }
 }

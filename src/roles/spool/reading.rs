@@ -243,7 +243,10 @@ impl Machine {
             Ok(fetched) if fetched.first_offset < self.head.offset => self.give(page, actions),
             Ok(fetched) => {
                 let first = fetched.first_offset;
-                let kept: Vec<Kept> = fetched.records.into_iter().map(Kept::from).collect();
+                let kept = fetched.records.into_iter().map(Kept::from);
+                // The disk may be ahead of what was told of it: whoever goes on must find the end.
+                let told = usize::try_from(self.end.offset.saturating_sub(first));
+                let kept: Vec<Kept> = kept.take(told.unwrap_or(usize::MAX)).collect();
                 if first == self.head.offset {
                     if let Some(oldest) = kept.first() {
                         self.head.bytes = oldest.bytes_before();

@@ -167,8 +167,13 @@ impl Machine {
     ) {
         let (caller, id) = (fetching.caller.clone(), fetching.id.clone());
         let answered = match result {
-            Ok(fetched) => {
+            Ok(mut fetched) => {
                 self.start = self.start.max(fetched.start);
+                // The disk may be ahead of what was told of it: whoever goes on must not be past the end.
+                let told = self.end.saturating_sub(fetched.first_offset);
+                let told = usize::try_from(told).unwrap_or(usize::MAX);
+                fetched.records.truncate(told);
+                fetched.end = fetched.end.min(self.end);
                 match fetched.records.is_empty() && fetching.count > 0 {
                     // By a time that is still to come.
                     true => self.nothing(fetching),

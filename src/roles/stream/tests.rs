@@ -366,3 +366,25 @@ fn too_much_under_way_is_refused_at_the_bound() {
     bench.ask(1, "append", json!({}), &["a"]);
     assert!(bench.answers.is_empty());
 }
+
+#[test]
+fn a_page_ends_where_the_stream_does_though_the_disk_is_ahead() {
+    let mut bench = Bench::new();
+    bench.ask(1, "append", json!({}), &["zero"]);
+    bench.store(None);
+    bench.ask(1, "append", json!({}), &["one"]);
+    let Some(Ask::Store { ticket, entry }) = bench.asked.pop_front() else {
+        panic!("a record is stored");
+    };
+    bench.ask(2, "read", json!({"from": 0}), &[]);
+    // The reader of the disk sees what the writer has not told of yet.
+    let result = Ok(bench.keep(entry));
+    bench.store(None);
+    let (_, _, _, told, body) = bench.answers.pop().unwrap();
+    let told = (told["next"].clone(), told["end"].clone(), body.len());
+    assert_eq!(told, (1.into(), 1.into(), 1));
+    bench.tell(Event::Disk(Told::Stored { ticket, result }));
+    bench.ask(2, "read", json!({"from": 1}), &[]);
+    bench.store(None);
+    assert_eq!(bench.answers.pop().unwrap().4, ["one"]);
+}
