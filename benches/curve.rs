@@ -18,6 +18,10 @@ use zmqnet::model::socket::SocketType;
 use zmqnet::wire::curve::{self, CurveClient};
 use zmqnet::wire::hub::{Admission, ConnId, Dialling, Guard, Hub, HubEvent, Security, SendError};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Messages sent between two looks at what else happened.
 const BURST: u64 = 256;
 

@@ -20,15 +20,9 @@ use super::keys;
 /// The hidden entry point of a role's process.
 pub const ROLE_ENTRY: &str = "__role";
 
-/// How glibc allocates in our own roles: large blocks are the kernel's own and go back to it, there is one
-/// heap, and no thread keeps freed blocks for itself, which would keep all below them from the kernel. So what
-/// an attack took is given back. Other C libraries know nothing of this.
-const ALLOCATION: [(&str, &str); 4] = [
-    ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"),
-    ("MALLOC_ARENA_MAX", "1"),
-    ("MALLOC_MMAP_THRESHOLD_", "65536"),
-    ("MALLOC_TRIM_THRESHOLD_", "2097152"),
-];
+/// In our own roles, memory that is free goes back to the kernel at once, and not only when there is more to
+/// do: so what an attack took is given back.
+const ALLOCATION: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
 
 /// Why a process cannot be asked for.
 #[derive(Debug)]
@@ -147,7 +141,7 @@ impl Ground<'_> {
         env.insert("NOTIFY_SOCKET".to_owned(), notify);
         if let Exec::Role(_) = &process.exec {
             env.insert("ZMQNET_LOG".to_owned(), process.logs.level.clone());
-            env.extend(ALLOCATION.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            env.insert(ALLOCATION.0.to_owned(), ALLOCATION.1.to_owned());
         }
         Ok(env)
     }

@@ -97,17 +97,6 @@ const ARRIVALS_MAX: usize = 64;
 const FEW: usize = 64;
 const SPARSE: usize = 8;
 
-/// Tasks that a crowd of connections wakes at once, as it does when it hangs up.
-const WOKEN_AT_ONCE: usize = 1_024;
-
-/// Has the runtime make room for as many woken tasks now. It keeps what it once had, and made while a crowd
-/// is here it would lie above all memory of the crowd, and keep that from going back to the kernel.
-fn widen_the_runtime() {
-    for _ in 0..WOKEN_AT_ONCE {
-        drop(tokio::spawn(async {}));
-    }
-}
-
 /// What the tasks that make connections tell the owner.
 enum Arrival {
     /// Somebody came to a port and says who it is.
@@ -270,7 +259,6 @@ impl Hub {
             room.clone(),
         );
         if self.door.is_none() {
-            widen_the_runtime();
             let door = Door::open(self.lobby.clone(), self.arrive.clone());
             self.door = Some(door.map_err(failed)?);
         }
