@@ -1,4 +1,5 @@
-//! `call SERVICE [ARG...]`: asks a service by a queue, or with `--node` one of its providers directly.
+//! `call SERVICE [ARG...]`: asks a service by a queue, or with `--node` one of its providers: directly where
+//! it listens, else through the queue it works for.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::Global;
 use super::exit::{Exit, Failure, Outcome};
 use super::members::{Target, TargetArgs};
+use super::provider;
 use super::queue;
 use super::seed::{SeedEnv, block_on};
 use super::ui::{self, Format, FormatArgs};
@@ -24,8 +26,8 @@ use crate::wire::keyed::KeyedDialler;
 pub(super) struct Args {
     #[command(flatten)]
     target: TargetArgs,
-    /// One provider, asked directly: an instance that listens
-    #[arg(long, value_name = "INSTANCE", conflicts_with_all = ["name", "endpoint"])]
+    /// One provider: an instance that listens is asked directly, one that works for a queue through it
+    #[arg(long, value_name = "INSTANCE", conflicts_with = "endpoint")]
     node: Option<String>,
     /// How long one attempt may take
     #[arg(long, value_name = "DURATION", default_value = "5s")]
@@ -56,12 +58,24 @@ enum CallError {
 impl Args {
     pub(super) fn run(self, global: &Global) -> Outcome {
         let timeout = self.timeout.as_std();
-        let direct = self.node.is_some();
-        let target = self.target.or_name(self.node);
+        let worker = match &self.node {
+            Some(node) => {
+                let which = (node.as_str(), self.target.name());
+                provider::find(global, which, &self.service, timeout)?
+            }
+            None => None,
+        };
+        let direct = self.node.is_some() && worker.is_none();
         let env = SeedEnv::load();
-        let target = match direct {
-            true => target.find(&env, global)?,
-            false => target.find_port(&env, global, (Kind::Queue, queue::FRONT))?,
+        let target = match (&worker, direct) {
+            (Some(worker), _) => {
+                let target = self.target.named(worker.queue.clone());
+                target.find_port(&env, global, (Kind::Queue, queue::FRONT))?
+            }
+            (None, true) => self.target.or_name(self.node).find(&env, global)?,
+            (None, false) => self
+                .target
+                .find_port(&env, global, (Kind::Queue, queue::FRONT))?,
         };
         let args = self.args.into_iter().map(value).collect();
         let call = Call::new(self.service, args, self.timeout.as_millis());
@@ -71,6 +85,7 @@ impl Args {
             task.waits = true;
             task.deadline = Some(timeout);
             task.trace_id = Some(call.trace.clone());
+            task.worker = worker.map(|worker| worker.conn);
             for _ in 0..self.retries {
                 last = match direct {
                     true => directly(&target, &call, timeout).await,

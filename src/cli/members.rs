@@ -90,6 +90,17 @@ impl TargetArgs {
         self
     }
 
+    /// The name that was given.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The same with another name.
+    pub(super) fn named(mut self, name: String) -> Self {
+        self.name = Some(name);
+        self
+    }
+
     /// Finds the replica.
     pub(super) fn find(mut self, env: &SeedEnv, global: &Global) -> Result<Target, Failure> {
         self.name = env.text(self.name, "KILO_LEADER_NAME");

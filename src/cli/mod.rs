@@ -37,6 +37,7 @@ mod network;
 pub mod plan;
 mod probe;
 mod progress;
+mod provider;
 mod queue;
 mod scale;
 pub mod schema;

@@ -52,6 +52,8 @@ pub struct Submission {
     pub id: String,
     /// Whether what comes of it is waited for.
     pub waits: bool,
+    /// The connection that alone is to do it; where it ends, the task is given up.
+    pub worker: Option<u64>,
 }
 
 impl Submission {
@@ -66,6 +68,7 @@ impl Submission {
             trace_id: None,
             id: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
             waits: false,
+            worker: None,
         }
     }
 
@@ -161,6 +164,9 @@ impl QueueClient {
         });
         if let Some(trace_id) = &task.trace_id {
             params["trace_id"] = trace_id.as_str().into();
+        }
+        if let Some(worker) = task.worker {
+            params["worker"] = worker.into();
         }
         let mut request = Request::new("submit", format!("{:016x}", fastrand::u64(..)), params);
         request.body = task.body.clone();

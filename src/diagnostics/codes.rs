@@ -281,7 +281,7 @@ pub const CODES: &[Code] = &[
     Code {
         code: WRONG_BROKER,
         title: "a broker that does not fit its link",
-        text: "A `request` link goes via a `queue`, a `pubsub` link via a `bus`, a `gossip` link via a\n`lighthouse`. `pipeline` and `mesh` links have no broker. A queue carries one link, whose name is\nthe service of its plain programs.",
+        text: "A `request` link goes via a `queue`, a `pubsub` link via a `bus`, a `gossip` link via a\n`lighthouse`. `pipeline` and `mesh` links have no broker. A queue and a bus may\ncarry several links.",
     },
     Code {
         code: SHARED_SOCKET,

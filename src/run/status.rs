@@ -159,6 +159,10 @@ pub struct WireStatus {
     pub dropped: serde_json::Map<String, serde_json::Value>,
     /// Why it is not connected, or how that is known.
     pub reason: Option<String>,
+    /// The number of its connection at whoever listens, as `conns` tells it; absent where that is no role
+    /// of ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub conn: Option<u64>,
 }
 
 /// Peers that a role refused, those of one address with one reason together.

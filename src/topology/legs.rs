@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use super::{Dangling, End, Leg, Link, Named, Node, Unit};
+use super::{Dangling, End, Leg, Link, Named, Node, Topology, Unit};
 use crate::diagnostics::At;
 use crate::manifest::link::{LinkDecl, OneOrMany, ToDecl, Transport};
 use crate::manifest::topology::CurveMode;
@@ -205,8 +205,26 @@ pub(super) fn socket_type(leg: &Leg, side: Side, node: &Node) -> SocketType {
     }
 }
 
-/// The port of a built-in role that a leg ends at.
-pub(super) fn role_port(kind: Kind, pattern: Pattern, side: Side) -> &'static str {
+/// The port of a built-in role that a leg ends at. Plain programs do not say what they mean, so each
+/// further link by a queue has ports of its own there, which carry its name.
+pub(super) fn port_of(topology: &Topology, leg: &Leg, node: usize) -> String {
+    let kind = topology.nodes[node].kind;
+    let port = role_port(kind, leg.pattern, leg.binds);
+    if kind != Kind::Queue {
+        return port.to_owned();
+    }
+    let link = &topology.links[leg.link];
+    let is_via = |link: &&Link| link.via.as_ref().is_some_and(|via| via.node == node);
+    let first = topology.links.iter().find(is_via);
+    let is_further = first.is_some_and(|first| first.name != link.name) && is_via(&link);
+    match is_further {
+        true => format!("{}.{port}", link.name),
+        false => port.to_owned(),
+    }
+}
+
+/// The port of a built-in role for a pattern and a side.
+fn role_port(kind: Kind, pattern: Pattern, side: Side) -> &'static str {
     match (kind, pattern, side) {
         (Kind::Bus, _, Side::To) => "in",
         (Kind::Bus, _, Side::From) => "out",

@@ -67,7 +67,7 @@ pub(super) fn listen(topology: &mut Topology) {
             let port = if node.is_program() {
                 topology.socket_name(end.node, leg_index)
             } else {
-                legs::role_port(node.kind, leg.pattern, leg.binds).to_owned()
+                legs::port_of(topology, leg, end.node)
             };
             let own = &mut listens[end.node];
             let position = *index.entry((end.node, port.clone())).or_insert_with(|| {
@@ -79,7 +79,8 @@ pub(super) fn listen(topology: &mut Topology) {
                 listen.ty = legs::socket_type(leg, leg.binds, node);
             }
             listen.legs.push(leg_index);
-            listen.is_tcp |= !leg.is_ipc;
+            // A person can reach every port of a role.
+            listen.is_tcp |= !leg.is_ipc || !node.is_program();
             listen.is_ipc |= leg.is_ipc;
             listen.is_beyond |= leg.is_beyond;
             topology

@@ -1,9 +1,10 @@
 //! Services: programs are called by name, by a queue or directly, and say how they fail.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::queue::Queue;
-use crate::support::{Ran, Running, ports, py, python, wait_for};
+use crate::support::{Ran, Running, World, ports, py, python, wait_for};
 
 /// A provider in Majordomo's dialect or as a REP that listens: some functions by name.
 const PROVIDER: &str = "\
@@ -179,6 +180,198 @@ fn a_call_that_nobody_began_in_time_is_answered_by_the_queue_and_never_done() {
     assert_eq!(late.code, 1);
     assert!(late.stderr.contains("(504)"), "{}", late.stderr);
     queue.world.ok(&["down"]);
+}
+
+/// A plain worker by its link, whose state is a word of its environment.
+const LUCKY: &str = "\
+import json, os, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(os.environ['ZMQNET_TASKS_ENDPOINT'])
+while True:
+    asked = json.loads(socket.recv())
+    if asked['args'] == ['sleep']:
+        open('asleep', 'w').close()
+        time.sleep(1000)
+    socket.send(json.dumps({'result': int(os.environ['LUCKY'])}).encode())
+";
+/// One of Majordomo's dialect that has a name.
+const NAMED: &str = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.routing_id = sys.argv[2].encode()
+socket.connect(sys.argv[1])
+socket.send_multipart([b'', b'MDPW01', b'\\x01', b'who'])
+while True:
+    frames = socket.recv_multipart()
+    if frames[2] == b'\\x02':
+        answer = b'{\"result\": \"%s\"}' % sys.argv[2].encode()
+        socket.send_multipart([b'', b'MDPW01', b'\\x03', frames[3], b'', answer])
+";
+
+#[test]
+fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
+    let world = World::new();
+    let first = ports(8);
+    world.write("lucky.py", LUCKY);
+    let text = format!(
+        "zmqnet: 1\nname: lucky\ndefaults: {{ports: {first}..{}, restart: {{backoff: 10ms..20ms}}}}\nnodes:\n  \
+         jobs: {{kind: queue, port: {first}}}\n  \
+         worker: {{command: [{}, lucky.py], replicas: {{one: {{env: {{LUCKY: '42'}}}}, two: {{env: {{LUCKY: '79'}}}}}}}}\n  \
+         client: {{command: [sleep, '1000'], run: manual}}\nlinks:\n  \
+         tasks: {{pattern: request, from: client, to: worker, via: jobs}}\n",
+        first + 7,
+        python().display()
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let call = |args: &[&str]| world.run(&[&["call", "--timeout", "20s"], args].concat());
+    for _ in 0..2 {
+        for (name, number) in [("one", "42\n"), ("two", "79\n")] {
+            let got = call(&["--node", name, "tasks"]);
+            assert_eq!(got.stdout, number, "{}", got.stderr);
+        }
+    }
+    let by_queue = call(&["-n", "jobs", "--node", "two", "tasks"]);
+    assert_eq!(by_queue.stdout, "79\n", "{}", by_queue.stderr);
+    // One that hangs keeps nobody else, and whoever kills it ends the call: the other does not do it.
+    let calls = [
+        "call",
+        "--timeout",
+        "25s",
+        "--node",
+        "one",
+        "tasks",
+        "sleep",
+    ];
+    let mut sleeps = world.zmqnet(&calls);
+    let sleeps = sleeps
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_for("it sleeps", || world.path("asleep").exists().then_some(()));
+    assert_eq!(call(&["tasks"]).stdout, "79\n");
+    let late = world.run(&["call", "--timeout", "300ms", "--node", "one", "tasks"]);
+    assert_eq!(late.code, 1);
+    assert!(late.stderr.contains("deadline"), "{}", late.stderr);
+    world.ok(&["restart", "one"]);
+    let lost = Ran::from(sleeps.wait_with_output().unwrap());
+    assert_eq!(lost.code, 1);
+    assert!(lost.stderr.contains("lost: "), "{}", lost.stderr);
+    assert_eq!(call(&["--node", "one", "tasks"]).stdout, "42\n");
+    // One that is not there is said, at the end of the time.
+    world.ok(&["stop", "two"]);
+    let gone = world.run(&["call", "--timeout", "500ms", "--node", "two", "tasks"]);
+    assert_eq!(gone.code, 1);
+    let said = "`two` does not work for `jobs` now: two is not running";
+    assert!(gone.stderr.contains(said), "{}", gone.stderr);
+    let unknown = world.run(&["call", "--timeout", "500ms", "--node", "three", "tasks"]);
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.stderr.contains("three"), "{}", unknown.stderr);
+    let other = world.run(&["call", "-n", "nowhere", "--node", "one", "tasks"]);
+    assert_eq!(other.code, 69, "{}", other.stderr);
+    // Whoever is not planned is known by the name it has given itself.
+    let front = format!("tcp://127.0.0.1:{first}");
+    let start = |name: &str| {
+        let mut command = world.command(python());
+        Running::start(command.args(["-c", NAMED, &front, name]))
+    };
+    let _named = ["red", "blue"].map(start);
+    for name in ["blue", "red", "blue"] {
+        let got = call(&["-n", "jobs", "--node", name, "who"]);
+        assert_eq!(got.stdout, format!("{name}\n"), "{}", got.stderr);
+    }
+    let other = world.run(&["call", "-n", "jobs", "--node", "red", "tasks"]);
+    assert_eq!(other.code, 1);
+    assert!(
+        other.stderr.contains("is no worker of `tasks`"),
+        "{}",
+        other.stderr
+    );
+    world.ok(&["down"]);
+}
+
+/// A plain worker and a plain client of every link they are on.
+const LINKED: &str = "\
+import os, sys, zmq
+context = zmq.Context()
+links = sys.argv[2:]
+if sys.argv[1] == 'work':
+    socket = context.socket(zmq.REP)
+    socket.connect(os.environ[f'ZMQNET_{links[0]}_ENDPOINT'])
+    while True:
+        socket.send(links[0].encode() + b' ' + socket.recv())
+for link in links:
+    socket = context.socket(zmq.REQ)
+    socket.connect(os.environ[f'ZMQNET_{link}_ENDPOINT'])
+    for number in range(3):
+        socket.send(b'%d' % number)
+        print(socket.recv().decode(), flush=True)
+";
+
+#[test]
+fn a_queue_of_several_links_has_ports_for_each_and_names_for_all() {
+    let world = World::new();
+    let first = ports(8);
+    world.write("linked.py", LINKED);
+    let text = format!(
+        "zmqnet: 1\nname: several\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+         jobs: {{kind: queue, port: {first}}}\n  \
+         squarer: {{command: [PY, linked.py, work, SQUARES], replicas: 2}}\n  \
+         mailer: {{command: [PY, linked.py, work, MAILS]}}\n  \
+         client: {{command: [PY, linked.py, ask, MAILS, SQUARES], run: once}}\nlinks:\n  \
+         squares: {{pattern: request, from: client, to: squarer, via: jobs}}\n  \
+         mails: {{pattern: request, from: client, to: mailer, via: jobs}}\n",
+        first + 7
+    );
+    let text = text.replace("PY", &python().display().to_string());
+    world.write("topology.yaml", &text);
+    world.ok(&["apply", "--timeout", "25s"]);
+    let said = world.ok(&["logs", "client"]).stdout;
+    let each = [
+        "MAILS 0",
+        "MAILS 1",
+        "MAILS 2",
+        "SQUARES 0",
+        "SQUARES 1",
+        "SQUARES 2",
+    ];
+    let said: Vec<&str> = said.lines().collect();
+    assert!(
+        said.iter()
+            .zip(each)
+            .all(|(line, each)| line.ends_with(each)),
+        "{said:?}"
+    );
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let jobs = &status["nodes"][0];
+    let endpoints = jobs["endpoints"].as_array().unwrap().iter();
+    let names = endpoints.map(|it| it["port"].as_str().unwrap());
+    assert_eq!(
+        names.collect::<Vec<_>>(),
+        ["front", "back", "mails.front", "mails.back"]
+    );
+    let listed = world.ok(&["services", "-o", "json"]).json();
+    let mut listed: Vec<_> = listed.as_array().unwrap().clone();
+    listed.sort_by_key(|row| row["name"].to_string());
+    let rows: Vec<_> = listed
+        .iter()
+        .map(|row| (&row["name"], &row["providers"]))
+        .collect();
+    assert_eq!(
+        rows,
+        [(&"mails".into(), &1.into()), (&"squares".into(), &2.into())]
+    );
+    // By name each is reached at the one port that commands dial.
+    for (service, answer) in [("mails", "MAILS x\n"), ("squares", "SQUARES x\n")] {
+        let done = world.ok(&["queue", "submit", service, "x", "--wait"]);
+        assert_eq!(done.stdout, answer);
+    }
+    assert_eq!(
+        world.ok(&["queue", "purge", "--service", "mails"]).stdout,
+        "0 purged\n"
+    );
+    world.ok(&["down"]);
 }
 
 /// A REQ client with one request and as many seconds to wait.

@@ -41,7 +41,7 @@ impl Args {
     }
 }
 
-fn ask(door: &Door) -> Result<Value, Failure> {
+pub(super) fn ask(door: &Door) -> Result<Value, Failure> {
     let reply = door.ask("conns", Value::Null)?;
     let body = reply.body.first().map(|body| serde_json::from_slice(body));
     let connections: Value = match body {

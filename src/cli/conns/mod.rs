@@ -89,6 +89,22 @@ impl NodeArgs {
     }
 }
 
+/// Every connection of a node of ours.
+pub(super) fn connections(plan: &Plan, node: &str) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    for door in doors(plan, node)? {
+        let told = ls::ask(&door)?;
+        all.extend(
+            told["connections"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
+    }
+    Ok(all)
+}
+
 fn doors(plan: &Plan, name: &str) -> Result<Vec<Door>, Failure> {
     let instances = plan.instances.iter();
     let mut meant: Vec<&Instance> = instances

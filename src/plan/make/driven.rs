@@ -166,16 +166,18 @@ impl Maker<'_> {
     pub(super) fn queue(&self, instance: &topology::Instance) -> queue::Config {
         let node = &self.topology.nodes[instance.node];
         let keys = &node.decl.role;
-        let mut links = self.topology.links.iter();
+        let links = self.topology.links.iter();
         let is_via = |link: &&topology::Link| {
             let via = link.via.as_ref();
             via.is_some_and(|via| via.node == instance.node)
         };
-        let carried = links.find(is_via).map(|link| link.name.to_string());
+        let mut carried = links.filter(is_via).map(|link| link.name.to_string());
+        let first = carried.next();
         let bytes_max = keys.max.and_then(|max| usize::try_from(max.0).ok());
         queue::Config {
             common: self.common(instance),
-            service: carried.unwrap_or_else(|| node.name.to_string()),
+            service: first.unwrap_or_else(|| node.name.to_string()),
+            others: carried.collect(),
             lease_ms: keys.lease.map_or(LEASE_MS, |lease| lease.as_millis()),
             attempts: keys.attempts.unwrap_or(ATTEMPTS),
             ahead: keys.ahead.unwrap_or(AHEAD_MAX),

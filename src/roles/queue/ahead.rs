@@ -92,10 +92,12 @@ impl Machine {
         }
         while let Some(conn) = self.services.of(service).eager.pop_front() {
             let most = self.config.ahead;
+            let is_wanted = self.services.pinned((service, conn)).is_some();
             let peer = self.peers.get_mut(&conn);
             let peer = peer.expect("who is gone stands in no turn");
             let is_new = |key| self.tasks.get(key).is_some_and(|task| task.given == 1);
-            if !peer.takes_more(most, is_new) {
+            // What it alone is to do is next.
+            if is_wanted || !peer.takes_more(most, is_new) {
                 let worker = peer.worker.as_mut();
                 worker.expect("only workers stand in turn").pace.is_in_turn = false;
                 continue;

@@ -16,7 +16,6 @@ use crate::roles::machine::{Action, Caller, Conn};
 
 use super::Machine;
 use super::flow::Offer;
-use super::services::PLAIN;
 use super::tasks::Waiter;
 
 /// A task that waits for room.
@@ -41,7 +40,13 @@ fn split(frames: Vec<Bytes>) -> (Vec<Bytes>, Vec<Bytes>) {
 
 impl Machine {
     /// A message by the front port.
-    pub(super) fn asked(&mut self, conn: Conn, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
+    pub(super) fn asked(
+        &mut self,
+        conn: Conn,
+        plain_service: usize,
+        frames: Vec<Bytes>,
+        actions: &mut Vec<Action>,
+    ) {
         let (envelope, body) = split(frames);
         if envelope::bytes_of(&envelope) > ENVELOPE_BYTES_MAX {
             // It would have to be kept, and be sent back with any words.
@@ -54,7 +59,7 @@ impl Machine {
             Some(mdp::CLIENT) => self.majordomo_client(caller, body, actions),
             Some(mdp::WORKER) => self.majordomo_worker(conn, body, actions),
             Some(_) | None => {
-                let offer = plain(PLAIN, body, Waiter::Plain(caller));
+                let offer = plain(plain_service, body, Waiter::Plain(caller));
                 self.offer(conn, offer, actions);
             }
         }

@@ -116,9 +116,8 @@ impl Machine {
             let Some(key) = self.first(service) else {
                 return;
             };
-            let list = self.services.of(service);
-            if let Some(hand) = list.idle.pop_front() {
-                list.pop();
+            if let Some(hand) = self.services.hand(service) {
+                self.services.of(service).pop();
                 self.lease(key, hand, actions);
             } else if !self.hand_ahead(service, actions) {
                 return;

@@ -80,7 +80,8 @@ impl Machine {
             None => None,
         };
         let is_meant = |task: &Task| {
-            fits(&task.state) && service.is_none_or(|service| task.service == service)
+            let main = self.services.main(task.service);
+            fits(&task.state) && service.is_none_or(|service| main == service)
         };
         let found = self.tasks.iter().filter(|(_, task)| is_meant(task));
         let mut found: Vec<_> = found.map(|(key, task)| (task.accepted, key)).collect();

@@ -16,6 +16,7 @@
 //! | `endings` | tasks that are not done: dead letters, what was purged, what is overdue |
 //! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
 //! | `workers` | who works: plain REP, Majordomo, by `take` |
+//! | `pins` | tasks that one worker alone is to do |
 //! | `ahead` | what fast plain workers are given before they have answered |
 //! | `room` | how much of it there may be |
 //! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
@@ -26,6 +27,7 @@ mod endings;
 mod flow;
 mod known;
 mod letters;
+mod pins;
 mod room;
 mod services;
 #[cfg(test)]
@@ -49,7 +51,7 @@ use super::machine::{self, Action, Common, Conn, Event};
 
 use clients::Held;
 use known::Ids;
-use services::Services;
+use services::{PLAIN, Services};
 use tasks::{Key, Tasks};
 use timers::{Timer, Timers};
 use workers::Worker;
@@ -61,6 +63,9 @@ pub struct Config {
     pub common: Common,
     /// The service of plain requests and plain workers.
     pub service: String,
+    /// Those that have ports of their own besides, named after them: `NAME.front` and `NAME.back`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub others: Vec<String>,
     /// How long a worker holds a task before it is given to another, in milliseconds.
     pub lease_ms: u64,
     /// How often a task is tried in all.
@@ -80,15 +85,16 @@ impl Config {
         let Self {
             common,
             service,
+            others,
             lease_ms: _,
             attempts: _,
             ahead: _,
             tells_dead: _,
             bytes_max: _,
         } = self;
-        let is_other = *service != next.service;
+        let is_other = (service, others) != (&next.service, &next.others);
         let fixed = common.fixed_change(&next.common);
-        fixed.or(is_other.then_some("the service of plain requests"))
+        fixed.or(is_other.then_some("the services of plain requests"))
     }
 }
 
@@ -191,7 +197,7 @@ impl Machine {
     /// A queue without tasks. The epoch is to differ from those of its earlier lives.
     pub fn new(config: &Config, epoch: u32) -> Self {
         Self {
-            services: Services::new(&config.service),
+            services: Services::new(std::iter::once(&config.service).chain(&config.others)),
             config: config.clone(),
             epoch,
             now: Duration::ZERO,
@@ -243,7 +249,19 @@ impl Machine {
             self.let_go(conn);
         }
         self.take_back(&peer.leases, actions);
+        self.give_up_pinned(conn, actions);
         self.admit(actions);
+    }
+
+    /// The service of plain programs at a port, and whether they are its workers.
+    fn place(&self, port: &str) -> (usize, bool) {
+        match port.rsplit_once('.') {
+            None => (PLAIN, port == BACK),
+            Some((link, end)) => {
+                let service = self.services.find(link.as_bytes());
+                (service.unwrap_or(PLAIN), end == BACK)
+            }
+        }
     }
 
     /// A peer does not read. A worker that did not get its task is gone as a worker.
@@ -256,15 +274,20 @@ impl Machine {
 
     fn service_facts(&self) -> Vec<Value> {
         let all = self.services.iter();
+        // What waits for a single worker is one row more, of that worker.
         all.map(|(_, service)| {
-            json!({
+            let mut row = json!({
                 "name": String::from_utf8_lossy(&service.name),
                 "tasks": service.tasks,
                 "ready": service.ready(),
                 "idle": service.idle.len(),
                 "workers": service.workers,
                 "providers": service.providers(),
-            })
+            });
+            if let Some((_, Conn(worker))) = service.pin {
+                row["worker"] = worker.into();
+            }
+            row
         })
         .collect()
     }
@@ -274,14 +297,14 @@ impl machine::Machine for Machine {
     fn step(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         self.now = now;
         match event {
-            Event::Message { port, conn, frames } if &*port == BACK => {
-                self.answered(conn, frames, actions);
-            }
-            Event::Message { conn, frames, .. } => self.asked(conn, frames, actions),
+            Event::Message { port, conn, frames } => match self.place(&port) {
+                (_, true) => self.answered(conn, frames, actions),
+                (service, false) => self.asked(conn, service, frames, actions),
+            },
             Event::Opened { port, conn } => {
                 self.peers.insert(conn, Peer::default());
-                if &*port == BACK {
-                    self.enlist(conn, actions);
+                if let (service, true) = self.place(&port) {
+                    self.enlist(conn, service, actions);
                 }
             }
             Event::Closed { conn, .. } => self.closed(conn, actions),

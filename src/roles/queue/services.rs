@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::model::limits::queue::SERVICES_MAX;
 use crate::roles::machine::{Caller, Conn};
 
+use super::pins::Pin;
 use super::tasks::Key;
 use super::timers::TimerKey;
 
@@ -66,12 +67,26 @@ pub(super) struct Service {
     pub(super) tasks: usize,
     /// Tasks of it that wait for room.
     pub(super) held: usize,
+    /// Lists of single workers of it.
+    pub(super) pins: usize,
+    /// Whose list it is, where it is one of those.
+    pub(super) pin: Option<Pin>,
 }
 
 impl Service {
+    /// One of which nobody has anything yet; of a single worker, where a pin says so.
+    pub(super) fn new(name: Bytes, pin: Option<Pin>) -> Self {
+        Self {
+            name,
+            pin,
+            ..Self::default()
+        }
+    }
+
     /// Whether nobody has anything to do with it.
     fn is_forgotten(&self) -> bool {
-        self.providers() == 0 && self.tasks + self.held == 0 && self.idle.is_empty()
+        let is_asked = self.tasks + self.held + self.pins > 0;
+        self.providers() == 0 && !is_asked && self.idle.is_empty()
     }
 
     /// Whoever is gone gets no task.
@@ -130,22 +145,28 @@ impl Service {
 pub(super) struct Services {
     all: Vec<Service>,
     numbers: HashMap<Bytes, usize>,
+    /// The lists of single workers.
+    pub(super) pins: HashMap<Pin, usize>,
+    /// The first so many have ports of their own.
+    plain: usize,
 }
 
-/// The service of plain requests and plain workers.
+/// The service of plain requests and plain workers by the ports `front` and `back`.
 pub(super) const PLAIN: usize = 0;
 
 impl Services {
-    /// The service of plain requests alone.
-    pub(super) fn new(plain: &str) -> Self {
-        let name = Bytes::copy_from_slice(plain.as_bytes());
-        let service = Service {
-            name: name.clone(),
-            ..Service::default()
-        };
+    /// The services of plain requests alone, each of which has ports of its own.
+    pub(super) fn new<'a>(plain: impl IntoIterator<Item = &'a String>) -> Self {
+        let names = plain.into_iter();
+        let names: Vec<Bytes> = names
+            .map(|name| Bytes::copy_from_slice(name.as_bytes()))
+            .collect();
+        let service = |name: &Bytes| Service::new(name.clone(), None);
         Self {
-            all: vec![service],
-            numbers: HashMap::from([(name, PLAIN)]),
+            all: names.iter().map(service).collect(),
+            plain: names.len(),
+            numbers: names.into_iter().zip(0..).collect(),
+            pins: HashMap::new(),
         }
     }
 
@@ -159,25 +180,38 @@ impl Services {
         if let Some(number) = self.find(name) {
             return Some(number);
         }
-        let number = match self.all.len() < SERVICES_MAX {
-            true => {
-                self.all.push(Service::default());
-                self.all.len() - 1
-            }
-            false => {
-                let spare = |(number, it): (usize, &Service)| number != PLAIN && it.is_forgotten();
-                (0..self.all.len()).find(|it| spare((*it, &self.all[*it])))?
-            }
-        };
+        let number = self.vacant()?;
         // Copied, so that it does not pin the buffer it arrived in.
         let name = Bytes::copy_from_slice(name);
-        self.numbers.remove(&self.all[number].name);
         self.numbers.insert(name.clone(), number);
-        self.all[number] = Service {
-            name,
-            ..Service::default()
-        };
+        self.all[number] = Service::new(name, None);
         Some(number)
+    }
+
+    /// The number of a place that nobody has anything to do with; nothing where there is none.
+    pub(super) fn vacant(&mut self) -> Option<usize> {
+        if self.all.len() < SERVICES_MAX {
+            self.all.push(Service::default());
+            return Some(self.all.len() - 1);
+        }
+        let number = (self.plain..self.all.len()).find(|it| self.all[*it].is_forgotten())?;
+        self.unpin(number);
+        // The list of a single worker has the name of its service, which is another place.
+        let name = &self.all[number].name;
+        if self.numbers.get(name) == Some(&number) {
+            self.numbers.remove(name);
+        }
+        Some(number)
+    }
+
+    /// The lists of one worker.
+    pub(super) fn pins_of(&self, conn: Conn) -> Vec<usize> {
+        let its = self.pins.iter().filter(|((_, worker), _)| *worker == conn);
+        its.map(|(_, number)| *number).collect()
+    }
+
+    pub(super) fn at(&self, number: usize) -> &Service {
+        &self.all[number]
     }
 
     pub(super) fn of(&mut self, number: usize) -> &mut Service {
@@ -195,9 +229,9 @@ impl Services {
         &self.all[number].name
     }
 
-    /// Those somebody has something to do with, and that of plain requests.
+    /// Those somebody has something to do with, and those of plain requests.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Service)> {
         let all = self.all.iter().enumerate();
-        all.filter(|(number, it)| *number == PLAIN || !it.is_forgotten())
+        all.filter(|(number, it)| *number < self.plain || !it.is_forgotten())
     }
 }

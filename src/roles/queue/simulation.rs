@@ -81,6 +81,7 @@ impl World {
                 limits: Box::new(WireLimits::default()),
             },
             service: "plain".to_owned(),
+            others: Vec::new(),
             lease_ms: LEASE_US / 1_000,
             attempts: 2,
             ahead: 16,

@@ -4,6 +4,7 @@ mod ahead;
 mod bench;
 mod bounds;
 mod deadlines;
+mod pins;
 
 use serde_json::json;
 

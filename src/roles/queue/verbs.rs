@@ -47,6 +47,9 @@ struct Submit {
     trace_id: Option<String>,
     #[serde(default)]
     wait: bool,
+    /// The connection that alone is to do it.
+    #[serde(default)]
+    worker: Option<u64>,
 }
 
 /// The params of `take`.
@@ -185,6 +188,10 @@ impl Machine {
                 }
             };
         }
+        let service = match asked.worker {
+            Some(worker) => self.pin(service, worker)?,
+            None => service,
+        };
         let mut body = request.body;
         if body.is_empty() {
             body.push(Bytes::new());
@@ -293,9 +300,10 @@ impl Machine {
             number: self.takes,
             timer,
         };
-        let number = take.number;
+        let (number, conn) = (take.number, take.caller.conn);
         let idle = &mut self.services.of(service).idle;
         idle.push_back(Hand::Take(Box::new(take)));
+        self.dispatch_pinned((service, conn), actions);
         self.dispatch(service, actions);
         if asked.wait_ms == 0 {
             self.timers.clear(timer);

@@ -14,7 +14,7 @@ use crate::protocol::zn1::{self, Reply};
 use crate::roles::machine::{Action, Conn};
 
 use super::ahead::Pace;
-use super::services::{Hand, PLAIN};
+use super::services::Hand;
 use super::tasks::Token;
 use super::timers::Timer;
 use super::{Machine, Peer};
@@ -63,8 +63,8 @@ pub(super) struct Worker {
 
 impl Machine {
     /// A worker is there: it waits for its first task.
-    pub(super) fn enlist(&mut self, conn: Conn, actions: &mut Vec<Action>) {
-        self.register(conn, Dialect::Plain, PLAIN, actions);
+    pub(super) fn enlist(&mut self, conn: Conn, service: usize, actions: &mut Vec<Action>) {
+        self.register(conn, Dialect::Plain, service, actions);
     }
 
     fn register(
@@ -109,6 +109,7 @@ impl Machine {
             worker.is_idle = true;
             worker.heard = self.now;
             self.services.of(service).idle.push_back(Hand::Worker(conn));
+            self.dispatch_pinned((service, conn), actions);
         }
         self.dispatch(service, actions);
     }

@@ -297,7 +297,8 @@ fn socket_address(endpoint: &Endpoint) -> Option<SocketAddr> {
 }
 
 fn describe(wire: &Wire, found: Found, (facts, sight): (&Facts, &Sight)) -> WireStatus {
-    let counts = gated::counts(wire, facts).unwrap_or_else(|| counts(wire, facts, sight));
+    let connection = connection(wire, facts).or_else(|| connection_from(wire, facts, sight));
+    let counts = gated::counts(wire, facts).unwrap_or_else(|| counts(wire, facts, connection));
     WireStatus {
         link: wire.link.to_string(),
         from: wire.from.to_string(),
@@ -311,12 +312,12 @@ fn describe(wire: &Wire, found: Found, (facts, sight): (&Facts, &Sight)) -> Wire
         queued: counts.queued,
         dropped: counts.dropped,
         reason: found.reason,
+        conn: connection.and_then(|it| it["conn"].as_u64()),
     }
 }
 
 /// What the listening role counts of a wire.
-fn counts(wire: &Wire, facts: &Facts, sight: &Sight) -> Counts {
-    let connection = connection(wire, facts).or_else(|| connection_from(wire, facts, sight));
+fn counts(wire: &Wire, facts: &Facts, connection: Option<&Value>) -> Counts {
     let count = |key: &str| connection?.get(key)?.as_u64();
     let in_out = |a: &str, b: &str| {
         Some(InOut {

@@ -70,6 +70,7 @@ impl Bench {
                 limits: Box::new(WireLimits::default()),
             },
             service: "tasks".to_owned(),
+            others: Vec::new(),
             lease_ms: 30_000,
             attempts: 3,
             ahead: 16,
