@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use fort::Fort;
 use target::{
-    GATE, GATE_FROM_INSIDE, GATE_OF_A_PUBLISHER, GATE_UNDER_CURVE, REPLICA, REPLICA_UNDER_CURVE,
-    Target,
+    BUS_FROM_PUBLISHERS, BUS_TO_SUBSCRIBERS, BUS_UNDER_CURVE, GATE, GATE_FROM_INSIDE,
+    GATE_OF_A_PUBLISHER, GATE_UNDER_CURVE, REPLICA, REPLICA_UNDER_CURVE, Target,
 };
 
 use crate::support::wait_for;
@@ -128,16 +128,42 @@ fn a_gate_under_curve_stands() {
 
 #[test]
 fn the_gate_of_a_publisher_stands() {
-    let counted = [
-        "metadata",
-        "protocol",
-        "topic",
-        "subscriptions",
-        "ping_rate",
-        "handshake",
-        "pending",
-    ];
-    campaign(&GATE_OF_A_PUBLISHER, &counted);
+    campaign(&GATE_OF_A_PUBLISHER, &COUNTED_OF_SUBSCRIBERS);
+}
+
+/// The limits that the campaign meets where somebody subscribes, and where somebody publishes.
+const COUNTED_OF_SUBSCRIBERS: [&str; 7] = [
+    "metadata",
+    "protocol",
+    "topic",
+    "subscriptions",
+    "ping_rate",
+    "handshake",
+    "pending",
+];
+const COUNTED_OF_PUBLISHERS: [&str; 7] = [
+    "message",
+    "metadata",
+    "protocol",
+    "ping_rate",
+    "handshake",
+    "pending",
+    "parts",
+];
+
+#[test]
+fn a_bus_stands_before_subscribers() {
+    campaign(&BUS_TO_SUBSCRIBERS, &COUNTED_OF_SUBSCRIBERS);
+}
+
+#[test]
+fn a_bus_stands_before_publishers() {
+    campaign(&BUS_FROM_PUBLISHERS, &COUNTED_OF_PUBLISHERS);
+}
+
+#[test]
+fn a_bus_under_curve_stands_before_publishers() {
+    campaign(&BUS_UNDER_CURVE, &COUNTED_UNDER_CURVE);
 }
 
 #[test]

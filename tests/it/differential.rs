@@ -53,7 +53,7 @@ fn listed(is_sealed: bool) -> Rows {
             panic!("a row has five cells: {row}");
         };
         assert!(!why.is_empty(), "a row says why: {row}");
-        let all = LISTENERS.map(|(kind, _)| kind).join(" ") + " ROUTER";
+        let all = LISTENERS.map(|(kind, _)| kind).join(" ") + " ROUTER BUS-IN BUS-OUT";
         let kinds = if at == "all" { &all } else { at };
         let key = [what, ours, theirs].map(str::to_owned);
         let kinds = kinds.split(' ').map(str::to_owned).collect();
@@ -72,6 +72,7 @@ fn listeners() -> (World, Vec<String>) {
     let mut nodes = format!("  router: {{kind: replica, port: {first}}}\n");
     nodes += "  peer: {command: [sleep, '1000'], run: manual}\n";
     let mut links = String::new();
+    writeln!(nodes, "  bus: {{kind: bus, port: {}}}", first + 8).unwrap();
     for ((kind, link), port) in LISTENERS.iter().zip(first + 1..) {
         let name = kind.to_lowercase();
         writeln!(
@@ -87,7 +88,10 @@ fn listeners() -> (World, Vec<String>) {
     );
     world.write("topology.yaml", &text);
     world.ok(&["apply"]);
+    let [r#in, out] = [first + 8, first + 9];
     let mut told = vec![format!("ROUTER={first}")];
+    told.push(format!("BUS-IN={in}:{out}", in = r#in));
+    told.push(format!("BUS-OUT={out}:{in}", in = r#in));
     for ((kind, _), port) in LISTENERS.iter().zip(first + 1..) {
         let inner = inner(&world, &kind.to_lowercase());
         told.push(format!("{kind}={port}:{inner}"));

@@ -208,8 +208,8 @@ while True:
         socket.send_multipart([b'', b'MDPW01', b'\\x03', frames[3], b'', answer])
 ";
 
-#[test]
-fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
+/// A queue and two workers of it that know different numbers; and its first port.
+fn lucky() -> (World, u16) {
     let world = World::new();
     let first = ports(8);
     world.write("lucky.py", LUCKY);
@@ -224,6 +224,12 @@ fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
     );
     world.write("topology.yaml", &text);
     world.ok(&["apply"]);
+    (world, first)
+}
+
+#[test]
+fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
+    let (world, _) = lucky();
     let call = |args: &[&str]| world.run(&[&["call", "--timeout", "20s"], args].concat());
     for _ in 0..2 {
         for (name, number) in [("one", "42\n"), ("two", "79\n")] {
@@ -270,7 +276,13 @@ fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
     assert!(unknown.stderr.contains("three"), "{}", unknown.stderr);
     let other = world.run(&["call", "-n", "nowhere", "--node", "one", "tasks"]);
     assert_eq!(other.code, 69, "{}", other.stderr);
-    // Whoever is not planned is known by the name it has given itself.
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_worker_that_nobody_planned_is_asked_by_the_name_it_has_given_itself() {
+    let (world, first) = lucky();
+    let call = |args: &[&str]| world.run(&[&["call", "--timeout", "20s"], args].concat());
     let front = format!("tcp://127.0.0.1:{first}");
     let start = |name: &str| {
         let mut command = world.command(python());

@@ -132,6 +132,9 @@ impl Fort {
             .inner_of
             .map_or(first, |program| inner(&world, program));
         let mut guise = vec![format!("kind={}", target.kind)];
+        if let Some(back) = target.back {
+            guise.push(format!("back={}", port + back));
+        }
         if let Some([server, own]) = target.keys {
             let keys = world.path("keys");
             guise.push(format!("server={}", keys.join(server).display()));
@@ -158,7 +161,7 @@ impl Fort {
     /// The listener's certificate and that of one whom it admits, where it speaks CURVE.
     pub(crate) fn keys(&self) -> Vec<String> {
         let options = self.guise.iter().filter_map(|it| it.split_once('='));
-        let keys = options.filter(|(name, _)| *name != "kind");
+        let keys = options.filter(|(name, _)| matches!(*name, "server" | "own"));
         keys.map(|(_, file)| file.to_owned()).collect()
     }
 

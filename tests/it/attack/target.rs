@@ -10,6 +10,8 @@ pub(crate) struct Target {
     pub(crate) inner_of: Option<&'static str>,
     /// What a client comes as.
     pub(crate) kind: &'static str,
+    /// How far from the port that is attacked is the one where what a client publishes comes out.
+    pub(crate) back: Option<u16>,
     /// Under CURVE: the listener's certificate, and that of one whom it admits.
     pub(crate) keys: Option<[&'static str; 2]>,
 }
@@ -20,6 +22,7 @@ pub(crate) const REPLICA: Target = Target {
     instance: "fort",
     inner_of: None,
     kind: "DEALER",
+    back: None,
     keys: None,
 };
 
@@ -31,6 +34,7 @@ pub(crate) const REPLICA_UNDER_CURVE: Target = Target {
     instance: "fort",
     inner_of: None,
     kind: "DEALER",
+    back: None,
     keys: Some(["fort.key", "asker.key_secret"]),
 };
 
@@ -43,6 +47,7 @@ pub(crate) const GATE: Target = Target {
     instance: "fort-gate",
     inner_of: None,
     kind: "DEALER",
+    back: None,
     keys: None,
 };
 
@@ -56,6 +61,7 @@ pub(crate) const GATE_UNDER_CURVE: Target = Target {
     instance: "fort-gate",
     inner_of: None,
     kind: "DEALER",
+    back: None,
     keys: Some(["fort.key", "asker.key_secret"]),
 };
 
@@ -67,6 +73,7 @@ pub(crate) const GATE_OF_A_PUBLISHER: Target = Target {
     instance: "fort-gate",
     inner_of: None,
     kind: "SUB",
+    back: None,
     keys: None,
 };
 
@@ -78,5 +85,42 @@ pub(crate) const GATE_FROM_INSIDE: Target = Target {
     instance: "asker-gate",
     inner_of: Some("asker"),
     kind: "DEALER",
+    back: None,
     keys: None,
+};
+
+/// A bus, from the side of its subscribers; somebody publishes there.
+pub(crate) const BUS_TO_SUBSCRIBERS: Target = Target {
+    manifest: "nodes:\n  bus: {kind: bus, port: {out: PORT}}\n  \
+               talker: {command: [PYTHON, PROGRAM, news, PUB]}\n  \
+               reader: {command: [sleep, '1000'], run: manual}\n\
+               links: {news: {pattern: pubsub, from: talker, to: reader, via: bus}}",
+    instance: "bus",
+    inner_of: None,
+    kind: "SUB",
+    back: None,
+    keys: None,
+};
+
+/// The same bus from the side of its publishers.
+pub(crate) const BUS_FROM_PUBLISHERS: Target = Target {
+    manifest: "nodes:\n  bus: {kind: bus, port: PORT}",
+    instance: "bus",
+    inner_of: None,
+    kind: "PUB",
+    back: Some(1),
+    keys: None,
+};
+
+/// Its subscribers' side under CURVE.
+pub(crate) const BUS_UNDER_CURVE: Target = Target {
+    manifest: "security: {curve: always}\nnodes:\n  bus: {kind: bus, port: PORT}\n  \
+               talker: {command: [sleep, '1000'], run: manual}\n  \
+               reader: {command: [sleep, '1000'], run: manual}\n\
+               links: {news: {pattern: pubsub, from: [talker, reader], to: [talker, reader], via: bus}}",
+    instance: "bus",
+    inner_of: None,
+    kind: "PUB",
+    back: Some(1),
+    keys: Some(["bus.key", "talker.key_secret"]),
 };

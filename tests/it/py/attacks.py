@@ -1,6 +1,6 @@
 """The attacks: `attacks.py NAME PORT [KEY=VALUE...]` does one and prints what it met, as JSON.
 
-`kind=SUB` comes as another type than a DEALER. `server=FILE own=FILE` attacks a CURVE listener as one whom it
+`kind=SUB` or `PUB` comes as another type than a DEALER. `server=FILE own=FILE` attacks a CURVE listener as one whom it
 admits, with these certificates: before it has said who it is, and from inside the boxes.
 
 Each says on the wire what a published attack, or an obvious one, says; what it must meet is for the
@@ -389,8 +389,10 @@ def early(port):
 @attack
 def types(port):
     """Socket types that may not talk to the listener, and names that are none."""
-    kinds = [b"PUB", b"XPUB", b"PUSH", b"PULL", b"REP", b"PAIR", b"", b"ZZZ"]
-    kinds += [b"REQ", b"DEALER", b"ROUTER"] if SPOKEN["kind"] == b"SUB" else [b"SUB", b"XSUB"]
+    kinds = [b"PUSH", b"PULL", b"REP", b"PAIR", b"", b"ZZZ"]
+    kinds += [] if SPOKEN["kind"] == b"PUB" else [b"PUB", b"XPUB"]
+    kinds += [] if SPOKEN["kind"] == b"SUB" else [b"SUB", b"XSUB"]
+    kinds += [] if SPOKEN["kind"] == b"DEALER" else [b"REQ", b"DEALER", b"ROUTER"]
     return tally([introduced(port, kind) for kind in kinds])
 
 
@@ -443,6 +445,7 @@ def main():
             options[key] = json.loads(value)
         except ValueError:
             options[key] = value
+    options.pop("back", None)
     speak(options.pop("kind", "DEALER").encode(), options.pop("server", None), options.pop("own", None))
     print(json.dumps(ATTACKS[name](int(port), **options)), flush=True)
 

@@ -3,7 +3,8 @@
 It also comes anew now and then, since an attack may keep out newcomers alone. Prints its round trips as
 JSON; one that fails, or waits longer than `PATIENCE` seconds, ends it with code 1. With a third argument
 it asks that frame, in hex, and takes any answer: a REP of libzmq's knows no ping. As `SUB` it asks nothing
-and waits for what is published; with certificates it speaks CURVE.
+and waits for what is published; as `PUB` it publishes and waits until that comes out at the port `--back`.
+With certificates it speaks CURVE.
 """
 
 import argparse
@@ -19,16 +20,49 @@ PATIENCE = 20
 ANEW = 25
 
 
+TYPES = {"SUB": zmq.SUB, "PUB": zmq.XPUB, "DEALER": zmq.REQ}
+
+
+class Published:
+    """A publisher, and a subscriber to what it alone publishes."""
+
+    def __init__(self, context, args):
+        self.out = opened(context, args, "PUB", args.endpoint)
+        if self.out.recv() != b"\x01":
+            sys.exit("it is not asked for everything")
+        host = args.endpoint.rpartition(":")[0]
+        self.back = opened(context, args, "SUB", f"{host}:{args.back}")
+        for topic in (b"mine", b"ZN1.ready.me"):
+            self.back.subscribe(topic)
+        self.back.recv_multipart()
+
+    def exchange(self, number):
+        self.out.send_multipart([b"mine", b"%d" % number])
+        if self.back.recv_multipart() != [b"mine", b"%d" % number]:
+            sys.exit(f"message {number} came as another")
+
+    def close(self):
+        self.out.close()
+        self.back.close()
+
+
 def connected(context, args):
-    client = context.socket(zmq.SUB if args.kind == "SUB" else zmq.REQ)
+    if args.kind == "PUB":
+        return Published(context, args)
+    client = opened(context, args, args.kind, args.endpoint)
+    if args.kind == "SUB":
+        client.subscribe(b"")
+    return client
+
+
+def opened(context, args, kind, endpoint):
+    client = context.socket(TYPES[kind])
     client.linger = 0
     client.rcvtimeo = client.sndtimeo = PATIENCE * 1000
     if args.own:
         client.curve_publickey, client.curve_secretkey = zmq.auth.load_certificate(args.own)
         client.curve_serverkey, _ = zmq.auth.load_certificate(args.server)
-    if args.kind == "SUB":
-        client.subscribe(b"")
-    client.connect(args.endpoint)
+    client.connect(endpoint)
     return client
 
 
@@ -36,6 +70,9 @@ def exchange(client, args, number):
     """One message there and back, or one that is published."""
     if args.kind == "SUB":
         client.recv_multipart()
+        return
+    if args.kind == "PUB":
+        client.exchange(number)
         return
     frame = bytes.fromhex(args.frame) if args.frame else None
     request = [frame] if frame else [b"ZN1", b"ping", b"%d" % number]
@@ -50,7 +87,8 @@ def main():
     parser.add_argument("endpoint")
     parser.add_argument("pause", type=float, nargs="?", default=0.002)
     parser.add_argument("frame", nargs="?")
-    parser.add_argument("--kind", choices=("DEALER", "SUB"), default="DEALER")
+    parser.add_argument("--kind", choices=sorted(TYPES), default="DEALER")
+    parser.add_argument("--back", type=int)
     parser.add_argument("--server")
     parser.add_argument("--own")
     args = parser.parse_args()

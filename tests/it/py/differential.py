@@ -2,7 +2,8 @@
 wait, alike.
 
 `differential.py SEED COUNT KIND=PORT[:INNER]...`: ours listens on PORT, as a gate before the program whose
-endpoint is INNER, which is a socket of libzmq's here, or as a replica. COUNT streams are changed at random.
+endpoint is INNER, which is a socket of libzmq's here, or as a replica; BUS-IN and BUS-OUT are the ports of a bus,
+with a socket of libzmq's at the other one, INNER. COUNT streams are changed at random.
 Prints, as JSON, how many streams were compared and each difference: what is unusual about the bytes, at which
 type, what we did, what libzmq did, and one stream in hex.
 """
@@ -26,6 +27,8 @@ AT_ONCE = 120
 QUIET = 0.4
 HEARTBEAT = command(b"PING", b"\0\0")
 TOKEN = re.compile(rb"t[0-9]{5}")
+# What the ports of a bus are to who dials them.
+BUS = {"BUS-IN": "SUB", "BUS-OUT": "PUB"}
 
 
 class Program:
@@ -47,6 +50,21 @@ class Program:
         self.socket.bind(at)
         self.port = int(self.socket.last_endpoint.rsplit(b":")[-1])
         self.given = {}
+
+    @classmethod
+    def beyond(cls, context, kind, endpoint):
+        """Who stands at the other port of a bus: it is given what the bus was, or publishes there."""
+        self = cls.__new__(cls)
+        self.kind, self.given = kind, {}
+        self.socket = context.socket(zmq.SUB if kind == "SUB" else zmq.XPUB)
+        self.socket.linger = 0
+        self.socket.set_hwm(0)
+        if kind == "SUB":
+            for topic in (b"t", b"ZN1.ready.me"):
+                self.socket.subscribe(topic)
+        self.socket.connect(endpoint)
+        self.socket.recv_multipart()
+        return self
 
     def pump(self):
         """Takes what came, and gives back what has to be."""
@@ -197,7 +215,12 @@ def listen(selector, programs, patience):
 def differences(context, kind, at, seed, count):
     """Each difference of a listener, and how many streams there were."""
     port, _, inner = at.partition(":")
-    program = Program(context, kind, f"tcp://127.0.0.1:{inner}") if inner else None
+    endpoint = f"tcp://127.0.0.1:{inner}"
+    if kind in BUS:
+        kind = BUS[kind]
+        program = Program.beyond(context, kind, endpoint)
+    else:
+        program = Program(context, kind, endpoint) if inner else None
     theirs = Program(context, kind)
     ends = [Ends(int(port), program), Ends(theirs.port, theirs)]
     streams = list(enumerate(all_of(kind, seed, count)))

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::roles::machine::Event;
 use crate::roles::queue::Machine;
+use crate::roles::queue::tasks;
 use crate::roles::queue::tasks::State;
 
 /// One giving of a task to a worker, as long as the worker may say something of it.
@@ -18,6 +19,11 @@ struct Given {
 
 type Token = Vec<u8>;
 
+/// The key of the task that a token is of.
+fn key_of(token: &[u8]) -> Token {
+    token[..8].to_vec()
+}
+
 pub(super) struct Oracle {
     lease_us: u64,
     given: HashMap<Token, Given>,
@@ -25,8 +31,9 @@ pub(super) struct Oracle {
     last: HashMap<Bytes, Token>,
     /// What each worker was given and has not answered, in its order.
     workers: HashMap<u64, Vec<Token>>,
-    /// How often each task was begun: was the first of all that its worker had.
-    begun: HashMap<Bytes, u32>,
+    /// How often each task was begun: was the first of all that its worker had. By the queue's own key,
+    /// since one of which nothing is left may be asked for again, and is another then.
+    begun: HashMap<Token, u32>,
     gone: HashSet<u64>,
     steps: u64,
     /// When nobody waits any more for a task that has a deadline.
@@ -136,7 +143,7 @@ impl Oracle {
             // What a worker that hung had not begun was taken back with what it hung at.
             given.until = Some(if was_hung { now } else { now + self.lease_us });
             if !was_hung {
-                *self.begun.entry(given.task.clone()).or_default() += 1;
+                *self.begun.entry(key_of(token)).or_default() += 1;
                 break;
             }
         }
@@ -223,7 +230,7 @@ impl Oracle {
             assert!(has < 16, "it has no more than that");
             assert!(!is_again, "what was another's is given alone");
         } else {
-            *self.begun.entry(task.clone()).or_default() += 1;
+            *self.begun.entry(key_of(&token)).or_default() += 1;
         }
         let until = (!is_ahead).then_some(now + self.lease_us);
         self.given
@@ -240,7 +247,7 @@ impl Oracle {
         assert!(queue.tasks.bytes() <= bytes_max + words);
         let counters = queue.counters();
         let (mut queued, mut leased, mut dead) = (0, 0, 0);
-        for (_, task) in queue.tasks.iter() {
+        for (key, task) in queue.tasks.iter() {
             match task.state {
                 State::Queued | State::Delayed(_) => queued += 1,
                 State::Leased(_) => leased += 1,
@@ -251,7 +258,9 @@ impl Oracle {
             }
             // Whatever was taken back before it was begun has cost nothing.
             let is_ahead = matches!(task.state, State::Leased(lease) if lease.timer.is_none());
-            let begun = self.begun.get(&task.body[0]).copied().unwrap_or_default();
+            let (given, epoch) = (0, 0);
+            let key = key_of(&tasks::Token { key, given, epoch }.encode());
+            let begun = self.begun.get(&key).copied().unwrap_or_default();
             assert_eq!(task.attempt, begun + u32::from(is_ahead), "{task:?}");
         }
         assert_eq!((counters.queued, counters.leased), (queued, leased));

@@ -112,12 +112,13 @@ impl Cutter {
         (self.messages, self.partial.len())
     }
 
-    /// Cuts what came.
+    /// Cuts what came, to its end or to that of a command: what stands behind one counts only where that is
+    /// right. Gives how much that was.
     pub(in crate::wire::hub) fn feed(
         &mut self,
         bytes: &[u8],
         sink: &mut impl CutSink,
-    ) -> Result<(), CutFault> {
+    ) -> Result<usize, CutFault> {
         let mut at = 0;
         while at < bytes.len() {
             if self.is_between() {
@@ -132,9 +133,13 @@ impl Cutter {
                     Found::Fault(fault) => return Err(fault),
                 }
             }
-            at += self.piece(&bytes[at..], bytes, sink)?;
+            let (taken, is_command) = self.piece(&bytes[at..], bytes, sink)?;
+            at += taken;
+            if is_command {
+                break;
+            }
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Whether the next byte is the first of a message or of a command between two.
@@ -142,23 +147,25 @@ impl Cutter {
         self.head_bytes == 0 && self.left == 0 && self.parts == 0 && !self.is_command
     }
 
-    /// Takes the rest of a header, or of a body, as far as it is there. Gives how much that was.
+    /// Takes the rest of a header, or of a body, as far as it is there. Gives how much that was, and whether
+    /// a command ended with it.
     fn piece(
         &mut self,
         bytes: &[u8],
         before: &[u8],
         sink: &mut impl CutSink,
-    ) -> Result<usize, CutFault> {
+    ) -> Result<(usize, bool), CutFault> {
         if self.left == 0 && !self.is_command {
             self.head[self.head_bytes] = bytes[0];
             self.head_bytes += 1;
             if let Some(found) = header(&self.head[..self.head_bytes]) {
                 self.begin(&found)?;
-                self.end(before, sink);
-            } else if self.head[0] & !(MORE | LONG | COMMAND) != 0 {
-                return Err(CutFault::NoFrame);
+                return Ok((1, self.end(before, sink)));
             }
-            return Ok(1);
+            return match self.head[0] & !(MORE | LONG | COMMAND) {
+                0 => Ok((1, false)),
+                _ => Err(CutFault::NoFrame),
+            };
         }
         let here = self.left.min(bytes.len());
         if self.is_command {
@@ -167,14 +174,14 @@ impl Cutter {
             self.partial.extend_from_slice(&bytes[..here]);
         }
         self.left -= here;
-        self.end(before, sink);
-        Ok(here)
+        Ok((here, self.end(before, sink)))
     }
 
     fn begin(&mut self, found: &Header) -> Result<(), CutFault> {
         let head = &self.head[..self.head_bytes];
         self.is_command = found.flags & COMMAND != 0;
-        if found.flags & !(MORE | LONG | COMMAND) != 0 {
+        let is_one_frame = !self.is_command || found.flags & MORE == 0;
+        if found.flags & !(MORE | LONG | COMMAND) != 0 || !is_one_frame {
             return Err(CutFault::NoFrame);
         }
         if self.is_command {
@@ -197,18 +204,19 @@ impl Cutter {
         Ok(())
     }
 
-    /// After a piece: hands on what is whole now.
-    fn end(&mut self, before: &[u8], sink: &mut impl CutSink) {
+    /// After a piece: hands on what is whole now. Whether that was a command.
+    fn end(&mut self, before: &[u8], sink: &mut impl CutSink) -> bool {
         if self.left > 0 {
-            return;
+            return false;
         }
         if self.is_command {
             self.is_command = false;
             sink.command(&self.command);
-            return self.command = Vec::new();
+            self.command = Vec::new();
+            return true;
         }
         if self.has_more || self.parts == 0 {
-            return;
+            return false;
         }
         let place = Place {
             start: 0,
@@ -224,6 +232,7 @@ impl Cutter {
         (self.payload, self.parts) = (0, 0);
         self.messages += 1;
         sink.assembled(before, message, place);
+        false
     }
 }
 

@@ -47,9 +47,12 @@ fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
 /// Feeds the bytes in pieces of a size.
 fn cut(bytes: &[u8], piece: usize) -> (Got, Result<(), CutFault>, Cutter) {
     let (mut got, mut cutter) = (Got::default(), Cutter::new(RULES));
-    for piece in bytes.chunks(piece) {
-        if let Err(fault) = cutter.feed(piece, &mut got) {
-            return (got, Err(fault), cutter);
+    for mut piece in bytes.chunks(piece) {
+        while !piece.is_empty() {
+            match cutter.feed(piece, &mut got) {
+                Ok(taken) => piece = &piece[taken..],
+                Err(fault) => return (got, Err(fault), cutter),
+            }
         }
     }
     (got, Ok(()), cutter)

@@ -199,23 +199,24 @@ impl Fan {
         }
     }
 
-    /// Takes the bytes of a publisher, and gives its commands.
+    /// Takes the bytes of a publisher, to their end or to that of a command, which is given. Says how many
+    /// that were.
     pub(super) fn take(
         &self,
         cutter: &mut Cutter,
         bytes: &[u8],
         origin: Origin,
-    ) -> (Vec<Vec<u8>>, Result<(), CutFault>) {
+    ) -> (Option<Vec<u8>>, Result<usize, CutFault>) {
         let mut state = self.state();
         let mut taking = Taking {
             state: &mut state,
             origin,
-            commands: Vec::new(),
+            command: None,
         };
         let fed = cutter.feed(bytes, &mut taking);
-        let commands = std::mem::take(&mut taking.commands);
+        let command = taking.command.take();
         state.deliver(bytes, None, origin);
-        (commands, fed)
+        (command, fed)
     }
 
     /// A subscriber is there. Gives its number.

@@ -10,7 +10,7 @@ pub(super) struct Taking<'a> {
     pub(super) state: &'a mut State,
     /// Where they were published first.
     pub(super) origin: Origin,
-    pub(super) commands: Vec<Vec<u8>>,
+    pub(super) command: Option<Vec<u8>>,
 }
 
 impl CutSink for Taking<'_> {
@@ -26,6 +26,6 @@ impl CutSink for Taking<'_> {
     }
 
     fn command(&mut self, frame: &[u8]) {
-        self.commands.push(frame.to_vec());
+        self.command = Some(frame.to_vec());
     }
 }

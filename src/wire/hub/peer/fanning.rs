@@ -172,12 +172,17 @@ impl Peer {
             return Ok(());
         };
         let mut cutter = lock(cutter);
-        let (commands, fed) = fan.take(&mut cutter, bytes, *origin);
-        let mut state = self.state();
-        let (messages, unfinished) = cutter.unfinished();
-        state.session.note_raw((count, messages, unfinished), fed)?;
-        for command in commands {
-            state.session.command(command)?;
+        let (mut rest, mut count) = (bytes, count);
+        while !rest.is_empty() {
+            let (command, fed) = fan.take(&mut cutter, rest, *origin);
+            rest = &rest[*fed.as_ref().unwrap_or(&0)..];
+            let mut state = self.state();
+            let (messages, unfinished) = cutter.unfinished();
+            let noted = (std::mem::take(&mut count), messages, unfinished);
+            state.session.note_raw(noted, fed.map(drop))?;
+            if let Some(command) = command {
+                state.session.command(command)?;
+            }
         }
         Ok(())
     }
