@@ -96,6 +96,8 @@ pub const LIMITS_NOTHING: &str = "ZN0410";
 pub const NO_BACKEND: &str = "ZN0411";
 /// A feedback that cannot watch or scale.
 pub const NO_LOOP: &str = "ZN0412";
+/// Proxies and caches that ask each other.
+pub const GOES_ROUND: &str = "ZN0413";
 /// A port given away twice.
 pub const PORT_CLASH: &str = "ZN0501";
 /// No port is left.
@@ -326,7 +328,12 @@ pub const CODES: &[Code] = &[
     Code {
         code: NO_LOOP,
         title: "a feedback that closes no loop",
-        text: "A `feedback` reads a number in the facts of a node beside it (`watch: NODE.FACT`), and scales a node\n(`scale: NODE`) inside its range (`replicas: A..B`) so that the number stays at `target`. More\ninstances must make the number smaller, as more workers make a queue shorter.",
+        text: "A `feedback` reads a number in the facts of a node beside it (`watch: NODE.FACT`), and scales a node\n(`scale: NODE`) inside its range (`replicas: A..B`) so that the number stays at `target`. More\ninstances must make the number smaller, as more workers make a queue shorter. No other feedback, and\nno other instance of it, scales the same node: each would undo what the other does.",
+    },
+    Code {
+        code: GOES_ROUND,
+        title: "requests go round in a circle",
+        text: "A `proxy` or `cache` hands on what it is asked. Where the last of several hands it on to the first,\nnobody ever answers, and each tries again: have one of them ask who does.",
     },
     Code {
         code: PORT_CLASH,

@@ -76,7 +76,8 @@ fn wrong(key: &'static str, label: String, help: &str) -> Fault {
 
 /// The node and the fact: the longest name of a node that `watch` begins with, and the rest.
 fn watched(topology: &Topology, node: &Node) -> Found<(usize, Vec<String>)> {
-    const HELP: &str = "write `watch: NODE.FACT`, such as `jobs.tasks.queued`; `zmqnet status -o json` shows facts";
+    const HELP: &str =
+        "write `watch: NODE.FACT`, such as `jobs.queued`; `zmqnet status -o json` shows facts";
     let Some(written) = &node.decl.role.watch else {
         return Err(missing("watch", HELP));
     };

@@ -181,3 +181,122 @@ print(sorted({b' '.join(socket.recv_multipart()) for socket in sockets}))
     assert_eq!((cache["misses"].as_u64(), served), (Some(1), 19));
     network.world.ok(&["down"]);
 }
+
+/// Forty threads that ask the same, again and again, for as many seconds; how many answers each had.
+const STAMPEDE: &str = "\
+import sys, threading, time, zmq
+context, counts = zmq.Context(), []
+def ask():
+    socket = context.socket(zmq.REQ)
+    socket.rcvtimeo, socket.linger = 20000, 0
+    socket.connect(sys.argv[1])
+    until, count = time.monotonic() + 3, 0
+    while time.monotonic() < until:
+        socket.send(b'slow')
+        assert socket.recv_multipart()[2] == b'slow'
+        count += 1
+        time.sleep(0.005)
+    counts.append(count)
+threads = [threading.Thread(target=ask) for _ in range(40)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(counts), sum(counts))
+";
+
+#[test]
+fn a_stampede_asks_once_for_each_end_of_an_entry_though_the_backend_is_killed() {
+    let network = Network::new("kind: cache, ttl: 200ms", 1, "timeout: 10s, retries: 5");
+    let pid = || {
+        let status = network.world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap().iter();
+        let mut nodes = nodes.filter(|node| node["name"] == "back-0");
+        nodes.next().unwrap()["pid"].as_u64()
+    };
+    std::thread::scope(|scope| {
+        let asks = scope.spawn(|| py(&network.world, STAMPEDE, &[&network.outer]));
+        wait_for("two lives of the entry", || {
+            (network.facts()["cache"]["misses"].as_u64() >= Some(2)).then_some(())
+        });
+        let killed = pid().unwrap().to_string();
+        let kill = network.world.command("kill").args(["-9", &killed]).status();
+        assert!(kill.unwrap().success());
+        let asked = asks.join().unwrap();
+        assert!(asked.stdout.starts_with("40 "), "{}", asked.stderr);
+    });
+    let facts = network.facts();
+    let (cache, count) = (&facts["cache"], |of: &Value, key: &str| {
+        of[key].as_u64().unwrap()
+    });
+    // Three seconds hold at most six lives of half a second; one more may have been cut short.
+    assert!(count(cache, "misses") <= 8, "{facts}");
+    let served = count(cache, "hits") + count(cache, "joined") + count(cache, "misses");
+    assert_eq!(served, count(&facts["requests"], "answered"), "{facts}");
+    assert_eq!(count(&facts["requests"], "given_up"), 0);
+    network.world.ok(&["down"]);
+}
+
+#[test]
+fn a_flood_of_other_requests_keeps_a_cache_within_its_bytes() {
+    let network = Network::new("kind: cache, max: 64KiB", 2, "timeout: 10s");
+    let flood = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.rcvtimeo, socket.linger = 20000, 0
+socket.set_hwm(0)
+socket.connect(sys.argv[1])
+for number in range(2000):
+    socket.send_multipart([b'', b'%d' % number, bytes(500)])
+print(len({socket.recv_multipart()[3] for _ in range(2000)}))
+";
+    let flooded = py(&network.world, flood, &[&network.outer]);
+    assert_eq!(flooded.stdout, "2000\n", "{}", flooded.stderr);
+    let facts = network.facts();
+    let cache = |key: &str| facts["cache"][key].as_u64().unwrap();
+    assert!(
+        cache("bytes") <= 64 * 1024 && cache("entries") > 10,
+        "{facts}"
+    );
+    assert_eq!(
+        cache("misses"),
+        cache("entries") + cache("evicted"),
+        "{facts}"
+    );
+    network.world.ok(&["down"]);
+}
+
+#[test]
+fn who_floods_a_proxy_waits_and_everybody_is_answered_in_the_end() {
+    let network = Network::new("kind: proxy", 1, "timeout: 60s, retries: 1");
+    network.world.write("hush", "");
+    let flood = "\
+import sys, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.rcvtimeo, socket.linger = 40000, 0
+socket.set_hwm(0)
+socket.connect(sys.argv[1])
+socket.send_multipart([b'', b'hush'])
+for number in range(9999):
+    socket.send_multipart([b'', b'%d' % number])
+print(sum(len(socket.recv_multipart()) == 4 for _ in range(10000)))
+";
+    std::thread::scope(|scope| {
+        let flooded = scope.spawn(|| py(&network.world, flood, &[&network.outer]));
+        let facts = wait_for("half of what may wait", || {
+            let facts = network.facts();
+            (facts["in_hand"].as_u64() >= Some(4_096)).then_some(facts)
+        });
+        // Whoever asks too much is read no further: it is nobody's loss but its own.
+        assert!(facts["in_hand"].as_u64() < Some(8_192), "{facts}");
+        let other = scope.spawn(|| network.asks(&["other"]));
+        std::fs::remove_file(network.world.path("hush")).unwrap();
+        assert!(other.join().unwrap()[0].ends_with(" other"));
+        let flooded = flooded.join().unwrap();
+        assert_eq!(flooded.stdout, "10000\n", "{}", flooded.stderr);
+    });
+    let requests = network.facts()["requests"].clone();
+    assert_eq!(
+        (&requests["answered"], &requests["refused"]),
+        (&10_001.into(), &0.into())
+    );
+    network.world.ok(&["down"]);
+}

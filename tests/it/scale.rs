@@ -175,3 +175,53 @@ print(sum(socket.recv() == b'work' for socket in sockets))
     );
     world.ok(&["down"]);
 }
+
+#[test]
+fn a_feedback_that_sees_nothing_says_why_and_one_that_is_killed_goes_on() {
+    let world = World::new();
+    let first = ports(12);
+    let text = format!(
+        "zmqnet: 1\nname: hands\ndefaults: {{ports: {first}..{}, restart: {{backoff: 10ms..20ms}}}}\nnodes:\n  \
+         jobs: {{kind: queue, port: {first}}}\n  \
+         seen: {{command: [sleep, '1000'], replicas: 1..3}}\n  \
+         unseen: {{command: [sleep, '1000'], replicas: 1..3}}\n  \
+         hand: {{kind: feedback, watch: jobs.queued, scale: seen, target: 1, every: 100ms}}\n  \
+         blind: {{kind: feedback, watch: jobs.tasks.age, scale: unseen, target: 1, every: 100ms}}\n",
+        first + 11
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let node = |name: &str| {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let mut nodes = status["nodes"].as_array().unwrap().clone();
+        nodes.retain(|node| node["name"] == name);
+        nodes.remove(0)
+    };
+    wait_for("why it sees nothing", || {
+        let why = "who is watched has no number `tasks.age` in its facts";
+        (node("blind")["facts"]["blindness"] == why).then_some(())
+    });
+    for task in ["a", "b", "c", "d", "e", "f"] {
+        world.ok(&["queue", "submit", "anything", task]);
+    }
+    wait_for("three instances", || {
+        (pids(&world, "seen").len() == 3).then_some(())
+    });
+    // Killed, it begins with as many as there are; the one that sees nothing has done nothing.
+    let before = node("hand")["pid"].as_u64().unwrap();
+    let kill = world
+        .command("kill")
+        .args(["-9", &before.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    world.ok(&["queue", "purge", "--service", "anything"]);
+    wait_for("one instance again", || {
+        (pids(&world, "seen").len() == 1).then_some(())
+    });
+    let hand = node("hand");
+    assert_ne!(hand["pid"].as_u64(), Some(before));
+    assert_eq!(hand["facts"]["counted"]["downs"], 2, "{}", hand["facts"]);
+    assert!(hand["facts"]["blindness"].is_null(), "{}", hand["facts"]);
+    assert_eq!(pids(&world, "unseen").len(), 1);
+    world.ok(&["down"]);
+}

@@ -10,6 +10,7 @@ mod environment;
 mod expressions;
 mod far_ports;
 mod feedback;
+mod going_round;
 mod here;
 mod hosts;
 mod instance_names;
@@ -52,6 +53,7 @@ pub const CHECKS: &[Check] = &[
     transport::check,
     shared_sockets::check,
     backend::check,
+    going_round::check,
     feedback::check,
     probe::check,
     no_time::check,

@@ -1,4 +1,5 @@
-//! A probe is not repeated without a pause, and nobody waits no time at all for an answer.
+//! A probe is not repeated without a pause, nobody waits no time at all for an answer, and what a role does
+//! for a while it does for some time.
 
 use crate::diagnostics::{Diagnostic, codes};
 use crate::model::quantity::Duration;
@@ -25,6 +26,10 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
         }
     }
     for node in &topology.nodes {
+        let role = &node.decl.role;
+        positive(role.lease, node.at.clone(), "lease");
+        positive(role.every, node.at.clone(), "every");
+        positive(role.ttl, node.at.clone(), "ttl");
         if let Some(probe) = &node.decl.probe {
             let at = node.at.key("probe");
             positive(probe.every, at.clone(), "every");
