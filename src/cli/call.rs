@@ -116,7 +116,7 @@ impl Args {
                 Exit::Failed,
                 format!("`{}` did not answer within {timeout:?}", call.service),
             )),
-            Err(CallError::Queue(error)) => Err(Failure::new(Exit::Failed, error.to_string())),
+            Err(CallError::Queue(error)) => Err(target.failure(&error)),
             Err(CallError::Dial(error)) => Err(Failure::new(
                 Exit::Failed,
                 format!("{}: {error}", target.endpoint),

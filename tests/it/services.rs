@@ -276,6 +276,17 @@ fn one_worker_of_a_queue_is_asked_through_it_and_nobody_does_it_instead() {
     assert!(unknown.stderr.contains("three"), "{}", unknown.stderr);
     let other = world.run(&["call", "-n", "nowhere", "--node", "one", "tasks"]);
     assert_eq!(other.code, 69, "{}", other.stderr);
+    let nowhere = format!("tcp://127.0.0.1:{}", ports(1));
+    let other = world.run(&[
+        "call",
+        "--endpoint",
+        &nowhere,
+        "--timeout",
+        "300ms",
+        "tasks",
+    ]);
+    assert_eq!(other.code, 1);
+    assert!(other.stderr.contains(&nowhere), "{}", other.stderr);
     world.ok(&["down"]);
 }
 
