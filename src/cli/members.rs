@@ -84,6 +84,15 @@ impl Target {
 }
 
 impl TargetArgs {
+    /// A node by its name, or where it listens.
+    pub(super) fn of(name: Option<String>, endpoint: Option<String>) -> Self {
+        Self {
+            name,
+            endpoint,
+            ..Self::default()
+        }
+    }
+
     /// The same with a name given in another place.
     pub(super) fn or_name(mut self, name: Option<String>) -> Self {
         self.name = self.name.or(name);

@@ -56,10 +56,16 @@ const LINK_KEYS: &[LinkKey] = &[
         let is_built = matches!(link.decl.pattern, Pattern::Pubsub | Pattern::Request);
         link.decl.via.is_some() && !is_built
     }),
-    ("to", |topology, link| {
-        let mut ends = link.to.iter();
-        let is_stream = |end: &End| topology.nodes[end.node].kind == Kind::Stream;
-        link.decl.pattern == Pattern::Pubsub && ends.any(is_stream)
+    ("from", |topology, link| {
+        let is = |end: &End, kind: Kind| topology.nodes[end.node].kind == kind;
+        // It publishes on its tail alone.
+        let is_to_bus = link
+            .via
+            .iter()
+            .chain(&link.to)
+            .any(|end| is(end, Kind::Bus));
+        let is_stream = |end: &End| is(end, Kind::Stream);
+        link.decl.pattern == Pattern::Pubsub && is_to_bus && link.from.iter().any(is_stream)
     }),
     ("filters", |_, link| link.decl.filters.is_some()),
     ("hwm", |topology, link| {

@@ -56,6 +56,29 @@ pub fn read(mut data: Bytes) -> Option<Vec<Bytes>> {
     data.is_empty().then_some(frames)
 }
 
+/// What the record of a message of several frames begins with.
+const MAGIC: &[u8] = b"ZNM1";
+
+/// A message as a record of a stream: its frame, where it has one, else a mark and all of them.
+pub fn record(frames: &[Bytes]) -> Bytes {
+    match frames {
+        [frame] if !frame.starts_with(MAGIC) => frame.clone(),
+        frames => {
+            let mut data = Vec::with_capacity(MAGIC.len() + bytes_of(frames));
+            data.extend_from_slice(MAGIC);
+            put(&mut data, frames);
+            data.into()
+        }
+    }
+}
+
+/// The message that a record of a stream is.
+pub fn frames(record: Bytes) -> Vec<Bytes> {
+    let marked = record.starts_with(MAGIC);
+    let several = marked.then(|| read(record.slice(MAGIC.len()..))).flatten();
+    several.unwrap_or_else(|| vec![record])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +113,23 @@ mod tests {
         assert_eq!(read(data.into()), None);
         assert_eq!(read(Bytes::from_static(&[0; 4])), None);
         assert_eq!(read(Bytes::from_static(&[255; 64])), None);
+    }
+
+    #[test]
+    fn a_record_is_the_message_that_it_was_made_of() {
+        for texts in [
+            &["plain"][..],
+            &[""],
+            &["topic", "body"],
+            &["ZNM1"],
+            &["ZNM1 x"],
+        ] {
+            let message = message(texts);
+            assert_eq!(frames(record(&message)), message);
+        }
+        assert_eq!(record(&message(&["plain"])), "plain");
+        let topic = record(&message(&["a", "bc"]));
+        assert_eq!(topic, &b"ZNM1\x02\0\0\0\x01\0\0\0a\x02\0\0\0bc"[..]);
+        assert_eq!(frames(topic.slice(..10)), [topic.slice(..10)]);
     }
 }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod echo;
 pub mod feedback;
 pub mod gate;
+mod hearing;
 pub mod kv;
 pub mod machine;
 pub mod proxy;

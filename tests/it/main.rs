@@ -14,6 +14,7 @@ mod bus_seed;
 mod capture;
 mod check;
 mod cli;
+mod connectors;
 mod conns;
 mod curve;
 mod differential;

@@ -7,6 +7,8 @@ mod append;
 mod files;
 mod groups;
 mod read;
+mod record;
+mod replay;
 mod tail;
 
 use std::time::Duration;
@@ -21,6 +23,7 @@ use super::seed::SeedEnv;
 use super::ui;
 use crate::client::stream::{StreamClient, StreamError, StreamEvent};
 use crate::model::quantity;
+use crate::protocol::parts;
 use crate::roles::{Kind, stream};
 
 /// Append events to a stream, read them, follow it.
@@ -36,6 +39,8 @@ enum Command {
     Read(read::Args),
     Tail(tail::Args),
     Groups(groups::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     /// Append the events of another program's files
     Import(files::ImportArgs),
     /// Write all events as another program's files
@@ -49,6 +54,8 @@ impl Args {
             Command::Read(args) => args.run(global),
             Command::Tail(args) => args.run(global),
             Command::Groups(args) => args.run(global),
+            Command::Record(args) => args.run(global),
+            Command::Replay(args) => args.run(global),
             Command::Import(args) => args.run(global),
             Command::Export(args) => args.run(global),
         }
@@ -84,19 +91,23 @@ fn wait(given: Option<quantity::Duration>) -> Duration {
     given.map_or(WAIT, quantity::Duration::as_std)
 }
 
-/// An event on a line of its own.
+/// An event on a line of its own: of a message of several frames all, with a space between two.
 fn print(event: &StreamEvent, has_offset: bool) {
     let mut line = match has_offset {
         true => format!("{}\t", event.offset).into_bytes(),
         false => Vec::new(),
     };
-    line.extend_from_slice(&event.data);
+    line.extend(parts::frames(event.data.clone()).join(&b' '));
     line.push(b'\n');
     ui::raw(&line);
 }
 
-/// An event in JSON: text, or bytes in hex where it is none.
+/// An event in JSON: text, or bytes in hex where it is none; of a message of several frames each.
 fn shown(event: &StreamEvent) -> Value {
-    let data = ui::shown(&event.data);
-    json!({"offset": event.offset, "time_ns": event.time_ns, "data": data})
+    let mut told = json!({"offset": event.offset, "time_ns": event.time_ns});
+    match &parts::frames(event.data.clone())[..] {
+        [data] => told["data"] = ui::shown(data),
+        frames => told["frames"] = frames.iter().map(|it| ui::shown(it)).collect(),
+    }
+    told
 }

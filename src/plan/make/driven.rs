@@ -1,5 +1,6 @@
 //! What the roles with the common driver are told: what all of them are, and what each is besides.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Maker, Port, expanded};
@@ -8,7 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::limits;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
-use crate::model::socket::{Mode, Pattern, SocketType};
+use crate::model::socket::{Mode, Pattern, Side, SocketType};
 use crate::model::store::{Durability, StoreConfig};
 use crate::plan::buses;
 use crate::roles::Kind;
@@ -194,7 +195,22 @@ impl Maker<'_> {
         stream::Config {
             common: self.common(instance),
             store: self.store(instance, scope),
+            topics: self.heard(instance),
         }
+    }
+
+    /// What a role that subscribes asks for, by the names of its dials.
+    fn heard(&self, instance: &topology::Instance) -> BTreeMap<String, Vec<String>> {
+        let ends = self.topology.nodes[instance.node].ends.iter();
+        let is_heard = |(leg, side): &&(usize, Side)| {
+            let pattern = self.topology.legs[*leg].pattern;
+            pattern == Pattern::Pubsub && *side == Side::To
+        };
+        let asked = |(leg, _): &(usize, Side)| {
+            let topics = buses::asked(self.topology, instance, *leg);
+            (self.dial_name(*leg), topics)
+        };
+        ends.filter(is_heard).map(asked).collect()
     }
 
     /// Where and how an instance keeps what it keeps; in memory, where nothing is written. Each of
@@ -265,12 +281,6 @@ impl Maker<'_> {
             FilterDecl::Regex(regex) => spool::Filter::Regex(text(regex)),
             FilterDecl::EveryNth(nth) => spool::Filter::EveryNth(*nth),
         };
-        let heard = node.ends.iter().map(|(leg, _)| *leg);
-        let heard = heard.filter(|leg| self.topology.legs[*leg].pattern == Pattern::Pubsub);
-        let asked = |leg| {
-            let topics = buses::asked(self.topology, instance, leg);
-            (self.dial_name(leg), topics)
-        };
         spool::Config {
             common: self.common(instance),
             store,
@@ -280,7 +290,7 @@ impl Maker<'_> {
             },
             bytes_max,
             filters: node.decl.filters.iter().flatten().map(filter).collect(),
-            topics: heard.map(asked).collect(),
+            topics: self.heard(instance),
         }
     }
 }

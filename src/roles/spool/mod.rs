@@ -25,7 +25,7 @@ mod taking;
 mod tests;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +38,8 @@ use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 
 use super::Config as RoleConfig;
-use super::machine::{self, Action, Caller, Common, Conn, Event, Read};
+use super::hearing::Hearing;
+use super::machine::{self, Action, Caller, Common, Event, Read};
 use super::refused::Refused;
 use super::waiting::Waiting;
 
@@ -174,18 +175,14 @@ pub struct Machine {
     end: Place,
     /// The bytes of all messages that were asked to be stored.
     asked_bytes: u64,
-    /// Bytes and number of those that are being stored.
-    storing_bytes: usize,
-    storing: usize,
+    /// Those that are dialled, and what of theirs is being stored.
+    hearing: Hearing,
     /// Whether somebody was given the newest since it came.
     is_new: bool,
     window: Window,
     taking: Taking,
     once: Once,
     waiting: Waiting<Page>,
-    /// Those that are dialled and connected.
-    publishers: BTreeSet<Conn>,
-    is_paused: bool,
     /// The last batch that was stored, if any was.
     last_seq: Option<u64>,
     /// Bytes of messages up to which the disk was trimmed.
@@ -219,15 +216,12 @@ impl Machine {
             head: Place::default(),
             end: Place::default(),
             asked_bytes: 0,
-            storing_bytes: 0,
-            storing: 0,
+            hearing: Hearing::default(),
             is_new: false,
             window: Window::default(),
             taking: Taking::default(),
             once: Once::default(),
             waiting: Waiting::default(),
-            publishers: BTreeSet::new(),
-            is_paused: false,
             last_seq: None,
             trimmed_bytes: 0,
             looks_at: Duration::ZERO,
@@ -265,7 +259,7 @@ impl Machine {
 
     /// Whether no further request may be under way in the store.
     fn is_busy(&self) -> bool {
-        self.pending.len() - self.storing >= PENDING_MAX
+        self.pending.len().saturating_sub(self.hearing.storing()) >= PENDING_MAX
     }
 
     fn asked(&mut self, caller: Caller, body: Vec<Bytes>, actions: &mut Vec<Action>) {
@@ -358,9 +352,7 @@ impl Machine {
 
     fn drain(&mut self, actions: &mut Vec<Action>) {
         self.is_draining = true;
-        // What is not read yet is not ours: a publisher's queue has it, or has not.
-        let publishers = self.publishers.iter();
-        actions.extend(publishers.map(|conn| Action::Pause { conn: *conn }));
+        self.hearing.stop(actions);
         self.keep_filters(actions);
         self.send_away(None, actions);
     }
@@ -376,9 +368,12 @@ impl machine::Machine for Machine {
             }
             Event::Message { frames, .. } => self.receive(frames, actions),
             Event::Disk(told) => self.told(told, actions),
-            Event::Opened { port, conn } => self.opened(&port, conn, actions),
+            Event::Opened { port, conn } => {
+                let topics = &self.config.topics;
+                self.hearing.opened(topics, (&port, conn), actions);
+            }
             Event::Closed { conn, .. } => {
-                self.publishers.remove(&conn);
+                self.hearing.closed(conn);
                 self.waiting.retain(|page| page.caller.conn != conn);
             }
             Event::Drain => self.drain(actions),
@@ -407,7 +402,7 @@ impl machine::Machine for Machine {
             "end": self.end.offset,
             "filtered": self.filters.refused(),
             "waiting": self.waiting.len(),
-            "storing": self.storing,
+            "storing": self.hearing.storing(),
         });
         let counters = serde_json::to_value(&self.counters).expect("counters have text keys");
         if let (Some(facts), Value::Object(counters)) = (facts.as_object_mut(), counters) {

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::model::limits::spool::{ONCE_BYTES_MAX, STORING_BYTES_MAX, STORING_MAX};
+use crate::model::limits::spool::ONCE_BYTES_MAX;
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
 use crate::protocol::zn1::{self, Reply, Request};
-use crate::roles::machine::{Action, Caller, Conn};
+use crate::roles::machine::{Action, Caller};
 use crate::roles::refused::{Refused, params};
 
 use super::known::{Kept, Note, record};
@@ -55,22 +55,6 @@ fn messages(parts: Option<&[usize]>, body: Vec<Bytes>) -> Result<Vec<Vec<Bytes>>
 }
 
 impl Machine {
-    /// Somebody who is dialled is connected: it is asked for what the manifest says.
-    pub(super) fn opened(&mut self, port: &str, conn: Conn, actions: &mut Vec<Action>) {
-        let Some(topics) = self.config.topics.get(port) else {
-            return;
-        };
-        self.publishers.insert(conn);
-        actions.extend(topics.iter().map(|topic| Action::Subscribe {
-            conn,
-            topic: topic.clone().into(),
-            is_on: true,
-        }));
-        if self.is_paused || self.is_draining {
-            actions.push(Action::Pause { conn });
-        }
-    }
-
     /// A message of somebody who is dialled.
     pub(super) fn receive(&mut self, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
         self.counters.received += 1;
@@ -88,7 +72,7 @@ impl Machine {
         }
         let kept = self.filters.changed().map(Note::Filters);
         let note = kept.map_or_else(Bytes::new, |note| note.encode());
-        self.is_storing(data.len(), 1);
+        self.begin(data.len(), 1, actions);
         let ticket = self.ticket(Pending::Message(Message { data: data.clone() }));
         let records = vec![Put {
             time_ns: None,
@@ -96,11 +80,6 @@ impl Machine {
         }];
         let entry = Entry { note, records };
         actions.push(Action::Disk(Ask::Store { ticket, entry }));
-        if !self.is_paused && self.is_loaded(1) {
-            self.is_paused = true;
-            let publishers = self.publishers.iter();
-            actions.extend(publishers.map(|conn| Action::Pause { conn: *conn }));
-        }
     }
 
     /// Whether a message does not fit beside those that wait.
@@ -113,27 +92,9 @@ impl Machine {
         max.is_some_and(|max| waiting + bytes > max)
     }
 
-    fn is_storing(&mut self, bytes: usize, count: usize) {
+    fn begin(&mut self, bytes: usize, count: usize, actions: &mut Vec<Action>) {
         self.asked_bytes += bytes as u64;
-        self.storing_bytes += bytes;
-        self.storing += count;
-    }
-
-    /// Whether as much is being stored as may be, or a part of that.
-    fn is_loaded(&self, part: usize) -> bool {
-        self.storing >= STORING_MAX / part || self.storing_bytes >= STORING_BYTES_MAX / part
-    }
-
-    fn is_stored(&mut self, bytes: usize, count: usize, actions: &mut Vec<Action>) {
-        self.storing_bytes -= bytes;
-        self.storing -= count;
-        if self.is_paused && !self.is_loaded(2) {
-            self.is_paused = false;
-            if !self.is_draining {
-                let publishers = self.publishers.iter();
-                actions.extend(publishers.map(|conn| Action::Resume { conn: *conn }));
-            }
-        }
+        self.hearing.begin(bytes, count, actions);
     }
 
     /// What became of a message.
@@ -143,7 +104,7 @@ impl Machine {
         result: Result<Stored, StoreFault>,
         actions: &mut Vec<Action>,
     ) {
-        self.is_stored(message.data.len(), 1, actions);
+        self.hearing.end(message.data.len(), 1, actions);
         match result {
             Ok(stored) => self.keep(stored, vec![message.data], actions),
             Err(fault) => {
@@ -208,7 +169,7 @@ impl Machine {
         if self.is_draining {
             return Err(Refused::new(zn1::UNAVAILABLE, "the spool is ending"));
         }
-        if self.is_busy() || self.is_loaded(1) {
+        if self.is_busy() || self.hearing.is_loaded(1) {
             return Err(Refused::of(&StoreFault::Busy));
         }
         let mut before = self.asked_bytes;
@@ -222,7 +183,7 @@ impl Machine {
             return Err(Refused::of(&StoreFault::AtMax));
         }
         let bytes = records.iter().map(Bytes::len).sum();
-        self.is_storing(bytes, records.len());
+        self.begin(bytes, records.len(), actions);
         let once = asked.once.clone().map(Note::Once);
         let put = |data: &Bytes| Put {
             time_ns: None,
@@ -253,7 +214,7 @@ impl Machine {
             put.messages.iter().map(Bytes::len).sum(),
             put.messages.len(),
         );
-        self.is_stored(bytes, count, actions);
+        self.hearing.end(bytes, count, actions);
         let answered = match result {
             Ok(stored) => {
                 let at = (stored.first_offset, count as u64);

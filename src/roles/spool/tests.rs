@@ -9,7 +9,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::model::limits::spool::{STORING_MAX, WINDOW_MAX};
 use crate::model::store::{Batch, Durability, Entry, Fetched, Record, Start, Stored};
-use crate::roles::machine::Machine as _;
+use crate::roles::machine::{Conn, Machine as _};
 
 const DIAL: &str = "to news";
 const FEED: Conn = Conn(100);

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::model::limits::stream::{PENDING_BYTES_MAX, PENDING_MAX, PRODUCER_BYTES_MAX};
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
+use crate::protocol::parts;
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::machine::{Action, Caller};
 use crate::roles::refused::{Refused, params};
@@ -156,7 +157,8 @@ impl Machine {
             actions.push(caller.reply(&receipt(id, first, count, place > 0)));
         }
         for (offset, data) in (first..).zip(append.records) {
-            let frames = vec![data, offset.to_string().into()];
+            let mut frames = parts::frames(data);
+            frames.push(offset.to_string().into());
             actions.push(Action::Fan { frames });
         }
         self.wake(actions);

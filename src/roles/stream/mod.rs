@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! main: append, read (and wait for what comes), groups --> store --synced--> readers, tail (PUB)
+//! dialled: what is published there ---------------------------^
 //! ```
 //!
 //! An append is answered once it is stored, and only then anybody can read it. Offsets are dense and
@@ -12,6 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | `append` `producers` | appending, and knowing what was appended before |
+//! | `recording` | messages of those it subscribes to |
 //! | `reading` | reads, those that wait for more among them |
 //! | `groups` | consumer groups: positions that are stored, owners that are fenced |
 //! | `known` | notes and checkpoints |
@@ -21,21 +23,23 @@ mod groups;
 mod known;
 mod producers;
 mod reading;
+mod recording;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::store::{Ask, StoreConfig, Told};
+use crate::model::store::{Ask, StoreConfig, StoreFault, Told};
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 
 use super::Config as RoleConfig;
+use super::hearing::Hearing;
 use super::machine::{self, Action, Caller, Common, Event, Read};
 use super::refused::Refused;
 use super::waiting::Waiting;
@@ -44,6 +48,7 @@ use append::Appending;
 use groups::{Changing, Groups};
 use producers::Producers;
 use reading::Fetching;
+use recording::Recording;
 
 /// The name of the port where everything is asked.
 pub const MAIN: &str = "main";
@@ -57,13 +62,22 @@ pub struct Config {
     pub common: Common,
     /// Where its records are.
     pub store: StoreConfig,
+    /// What it asks those for that it dials, by the names of the dials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub topics: BTreeMap<String, Vec<String>>,
 }
 
 impl Config {
     /// What of another configuration a stream with this one cannot take while it runs.
     pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
-        let Self { common, store } = self;
-        let fixed = store.fixed_change(&next.store);
+        let Self {
+            common,
+            store,
+            topics,
+        } = self;
+        let is_other = machine::asks_otherwise(topics, &next.topics);
+        let other = is_other.then_some("what it subscribes to");
+        let fixed = store.fixed_change(&next.store).or(other);
         fixed.or_else(|| common.fixed_change(&next.common))
     }
 }
@@ -85,6 +99,10 @@ pub struct Counters {
     pub unstored: u64,
     /// Commits and reads of owners that no longer were.
     pub fenced: u64,
+    /// Messages of those it subscribes to that were stored.
+    pub recorded: u64,
+    /// Messages of theirs that were not: the store did not keep them, or it was ending.
+    pub unrecorded: u64,
     /// Messages that are no request.
     pub malformed: u64,
 }
@@ -93,6 +111,7 @@ pub struct Counters {
 #[derive(Debug)]
 enum Pending {
     Append(Appending),
+    Record(Recording),
     Change(Changing),
     Fetch(Fetching),
 }
@@ -118,6 +137,9 @@ pub struct Machine {
     producers: Producers,
     groups: Groups,
     waiting: Waiting<Fetching>,
+    hearing: Hearing,
+    /// Why a message was not stored.
+    fault: Option<StoreFault>,
     is_draining: bool,
 }
 
@@ -138,6 +160,8 @@ impl Machine {
             producers: Producers::default(),
             groups: Groups::default(),
             waiting: Waiting::default(),
+            hearing: Hearing::default(),
+            fault: None,
             is_draining: false,
         }
     }
@@ -220,13 +244,14 @@ impl Machine {
                 }
                 match self.pending.remove(&ticket) {
                     Some(Pending::Append(it)) => self.appended(it, result, actions),
+                    Some(Pending::Record(it)) => self.recorded(it, result, actions),
                     Some(Pending::Change(it)) => self.changed(it, result, actions),
                     Some(Pending::Fetch(_)) | None => unreachable!("a ticket is for one thing"),
                 }
             }
             Told::Fetched { ticket, result } => match self.pending.remove(&ticket) {
                 Some(Pending::Fetch(it)) => self.fetched(it, result, actions),
-                Some(Pending::Append(_) | Pending::Change(_)) | None => {
+                Some(Pending::Append(_) | Pending::Record(_) | Pending::Change(_)) | None => {
                     unreachable!("a ticket is for one thing")
                 }
             },
@@ -252,18 +277,23 @@ impl machine::Machine for Machine {
                 let (envelope, body) = envelope::split(frames);
                 self.asked(Caller { conn, envelope }, body, actions);
             }
+            Event::Message { frames, .. } => self.record(frames, actions),
             Event::Disk(told) => self.told(told, actions),
-            Event::Closed { conn, .. } => self.waiting.retain(|it| it.is_by_other_than(conn)),
+            Event::Opened { port, conn } => {
+                let topics = &self.config.topics;
+                self.hearing.opened(topics, (&port, conn), actions);
+            }
+            Event::Closed { conn, .. } => {
+                self.hearing.closed(conn);
+                self.waiting.retain(|it| it.is_by_other_than(conn));
+            }
             Event::Drain => {
                 self.is_draining = true;
+                self.hearing.stop(actions);
                 self.send_away(None, actions);
             }
             Event::Tick => self.send_away(Some(now), actions),
-            Event::Message { .. }
-            | Event::Opened { .. }
-            | Event::Subscribed { .. }
-            | Event::Writable { .. }
-            | Event::Unsent { .. } => {}
+            Event::Subscribed { .. } | Event::Writable { .. } | Event::Unsent { .. } => {}
         }
     }
 
@@ -283,6 +313,9 @@ impl machine::Machine for Machine {
         facts["groups"] = self.groups.len().into();
         facts["producers"] = self.producers.len().into();
         facts["waiting"] = self.waiting.len().into();
+        if let Some(fault) = &self.fault {
+            facts["fault"] = fault.to_string().into();
+        }
         facts
     }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::model::store::{Batch, Durability, Entry, Fetched, Record, Start, StoreFault, Stored};
+use crate::protocol::parts;
 use crate::roles::machine::Conn;
 use crate::roles::machine::Machine as _;
 
@@ -41,6 +42,7 @@ fn machine() -> Machine {
             retain_bytes: None,
             bytes_max: None,
         },
+        topics: [("to news".to_owned(), vec!["a".to_owned()])].into(),
     })
 }
 
@@ -387,4 +389,35 @@ fn a_page_ends_where_the_stream_does_though_the_disk_is_ahead() {
     bench.ask(2, "read", json!({"from": 1}), &[]);
     bench.store(None);
     assert_eq!(bench.answers.pop().unwrap().4, ["one"]);
+}
+
+#[test]
+fn what_is_heard_is_a_record_and_published_as_it_was() {
+    let mut bench = Bench::new();
+    let hear = |bench: &mut Bench, frames: &[&'static str]| {
+        bench.tell(Event::Message {
+            port: "to news".into(),
+            conn: Conn(9),
+            frames: frames
+                .iter()
+                .map(|it| Bytes::from_static(it.as_bytes()))
+                .collect(),
+        });
+    };
+    hear(&mut bench, &["a", "one"]);
+    hear(&mut bench, &["alone"]);
+    bench.store(None);
+    bench.store(Some(StoreFault::NoSpace));
+    assert_eq!(bench.fanned, [["a", "one", "0"]]);
+    assert_eq!(parts::frames(bench.records[0].clone()), ["a", "one"]);
+    assert!(bench.machine.facts()["fault"].is_string());
+    hear(&mut bench, &["again"]);
+    bench.store(None);
+    assert_eq!(bench.records[1], "again");
+    let counters = bench.machine.counters();
+    assert_eq!((counters.recorded, counters.unrecorded), (2, 1));
+    assert_eq!(bench.machine.facts()["end_offset"], 2);
+    bench.machine.is_draining = true;
+    hear(&mut bench, &["late"]);
+    assert_eq!(bench.machine.counters().unrecorded, 2);
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use crate::roles;
 use crate::roles::machine::{Conn, Dial, Event, Machine};
 use crate::wire::curve::CurveClient;
 use crate::wire::dial::{DialError, DialState};
@@ -79,7 +80,9 @@ impl<M: Machine> Driver<M> {
                         identity: identity.into(),
                         security: keys.as_ref().and_then(|keys| keys.first().cloned()),
                     };
-                    let id = match &self.fan {
+                    // A stream and a key-value store only publish by theirs.
+                    let is_bus = matches!(self.config, roles::Config::Bus(_));
+                    let id = match self.fan.as_ref().filter(|_| is_bus) {
                         Some(fan) => {
                             let topics = fanning::topics(&self.config, &told.name);
                             let asked = (fan, topics, fanning::origin(told));

@@ -1,0 +1,168 @@
+//! `stream replay`: events of a stream are published at a bus, at their own pace or another.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::read::ago;
+use super::record::BusArgs;
+use super::{Stream, WAIT};
+use crate::cli::Global;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::members::TargetArgs;
+use crate::cli::seed::block_on;
+use crate::cli::ui;
+use crate::client::bus::Publisher;
+use crate::client::stream::{From, StreamEvent};
+use crate::model::limits::stream::READ_RECORDS;
+use crate::model::quantity;
+use crate::protocol::parts;
+use crate::roles::bus;
+
+/// How far apart events are published.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Pace {
+    /// As soon as the bus has the one before.
+    Fast,
+    /// As far apart as they were, divided by this.
+    Times(f64),
+}
+
+impl FromStr for Pace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let factor = match text {
+            "fast" => return Ok(Self::Fast),
+            "original" => Some(1.0),
+            text => text.strip_suffix('x').and_then(|it| it.parse().ok()),
+        };
+        let factor = factor.filter(|it: &f64| it.is_finite() && *it > 0.0);
+        let factor = factor.map(Self::Times);
+        factor.ok_or("`fast`, `original`, or how many times as fast, such as `10x`")
+    }
+}
+
+impl Pace {
+    /// How long after the first event of a replay another comes.
+    fn after(self, first_ns: u64, time_ns: u64) -> Duration {
+        match self {
+            Self::Fast => Duration::ZERO,
+            Self::Times(factor) => {
+                let apart = Duration::from_nanos(time_ns.saturating_sub(first_ns));
+                Duration::try_from_secs_f64(apart.as_secs_f64() / factor).unwrap_or(Duration::MAX)
+            }
+        }
+    }
+}
+
+/// Publish events of a stream at a bus, in their order, each once the bus has the one before
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    bus: BusArgs,
+    /// The offset to begin at [default: the oldest]
+    #[arg(long, value_name = "OFFSET", conflicts_with_all = ["since", "last"])]
+    from: Option<u64>,
+    /// Begin with what is so old, such as `1h`
+    #[arg(long, value_name = "DURATION", conflicts_with = "last")]
+    since: Option<quantity::Duration>,
+    /// Only the last so many
+    #[arg(long, value_name = "N")]
+    last: Option<u64>,
+    /// How many; fewer are a failure [default: all there are]
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// `original`: as far apart as they were; `10x`: ten times as fast; `fast`: without a rest
+    #[arg(long, value_name = "PACE", default_value = "original")]
+    pace: Pace,
+}
+
+impl Args {
+    fn begin(&self) -> From {
+        match (self.from, self.since, self.last) {
+            (Some(offset), _, _) => From::Offset(offset),
+            (None, Some(age), _) => From::Time(ago(age)),
+            (None, None, Some(count)) => From::Last(count),
+            (None, None, None) => From::Oldest,
+        }
+    }
+
+    pub(super) fn run(self, global: &Global) -> Outcome {
+        let mut from = self.begin();
+        let mut stream = Stream::find(self.target, global)?;
+        let bus = self.bus.find(global, bus::ACKED)?;
+        let mut publisher = Publisher::new(bus.endpoint.clone(), bus.keys.clone());
+        let mut left = self.count.unwrap_or(u64::MAX);
+        let mut until = u64::MAX;
+        let mut began: Option<(Instant, u64)> = None;
+        let mut matched = 0;
+        block_on(async {
+            while left > 0 {
+                let read = stream.client.read(from, READ_RECORDS, Duration::ZERO, WAIT);
+                let page = read.await.map_err(|error| stream.failure(&error))?;
+                // What comes while it is replayed, perhaps by the replay, is for another time.
+                until = until.min(page.end);
+                from = From::Offset(page.next);
+                let is_wanted = |event: &&StreamEvent| event.offset < until;
+                let wanted = usize::try_from(left).unwrap_or(usize::MAX);
+                for event in page.events.iter().filter(is_wanted).take(wanted) {
+                    let (at, first_ns) = *began.get_or_insert((Instant::now(), event.time_ns));
+                    let due = at.checked_add(self.pace.after(first_ns, event.time_ns));
+                    if let Some(due) = due.filter(|due| *due > Instant::now()) {
+                        sleep_until(due).await;
+                    }
+                    let mut frames = parts::frames(event.data.clone());
+                    let body = frames.split_off(1);
+                    let topic = frames.remove(0);
+                    let sent = publisher.publish(topic, body, WAIT).await;
+                    let sent = sent.map_err(|error| {
+                        let words = format!("{}: {error}", bus.endpoint);
+                        let help = format!("`--from {}` goes on", event.offset);
+                        Failure::new(Exit::Failed, words).help(help)
+                    })?;
+                    matched += sent.matched;
+                    left -= 1;
+                }
+                if page.next >= until {
+                    break;
+                }
+            }
+            Ok::<(), Failure>(())
+        })??;
+        let done = self.count.unwrap_or(u64::MAX) - left;
+        ui::talk(format_args!("{done} published, matched {matched}"));
+        match self.count {
+            Some(wanted) if left > 0 => {
+                let words = format!("{done} of {wanted} events are there");
+                Err(Failure::new(Exit::Failed, words))
+            }
+            Some(_) | None => Ok(Exit::Done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_a_word_or_a_factor() {
+        assert_eq!("fast".parse(), Ok(Pace::Fast));
+        assert_eq!("original".parse(), Ok(Pace::Times(1.0)));
+        assert_eq!("2.5x".parse(), Ok(Pace::Times(2.5)));
+        for wrong in ["0x", "-1x", "x", "10", "NaNx", "infx", ""] {
+            assert!(wrong.parse::<Pace>().is_err(), "{wrong}");
+        }
+        let second = 1_000_000_000;
+        let after = |pace: Pace| pace.after(second, 3 * second);
+        assert_eq!(after(Pace::Fast), Duration::ZERO);
+        assert_eq!(after(Pace::Times(1.0)), Duration::from_secs(2));
+        assert_eq!(after(Pace::Times(10.0)), Duration::from_millis(200));
+        // A clock that was set back between two events makes no rest.
+        assert_eq!(Pace::Times(1.0).after(second, 0), Duration::ZERO);
+    }
+}

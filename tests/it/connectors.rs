@@ -1,0 +1,219 @@
+//! Between buses and streams: what a bus says is recorded, by a link and by command, and replayed.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::support::{Ran, Running, World, ports, py, wait_for};
+
+/// A bus and a stream, with links.
+fn network(links: &str) -> (World, u16) {
+    let (world, first) = (World::new(), ports(6));
+    let text = format!(
+        "zmqnet: 1\nname: net\ndefaults: {{ports: {first}..{}}}\nnodes:\n  bus: {{kind: bus}}\n  \
+         events: {{kind: stream, store: {{path: ./data}}}}\n{links}",
+        first + 5
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    (world, first)
+}
+
+const RECORDS: &str = "links:\n  heard: {pattern: pubsub, from: bus, to: {events: [ping]}}\n";
+
+/// Publishes lines; gives how many subscribers they matched.
+fn publish(world: &World, topic: &str, lines: &str) -> Value {
+    let mut command = world.zmqnet(&["bus", "pub", topic, "-", "-o", "json"]);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).unwrap();
+    drop(stdin);
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    ran.json()["matched"].clone()
+}
+
+/// Publishes until somebody hears it.
+fn is_heard(world: &World) {
+    wait_for("a subscription", || {
+        (publish(world, "ping", "warm\n") == 1).then_some(())
+    });
+}
+
+fn facts(world: &World) -> Value {
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let mut nodes = status["nodes"].as_array().unwrap().iter();
+    nodes.find(|it| it["name"] == "events").unwrap().clone()
+}
+
+fn lines(range: std::ops::Range<u32>) -> String {
+    range.map(|it| format!("{it}\n")).collect()
+}
+
+#[test]
+fn a_link_from_a_bus_to_a_stream_records_whole_messages_in_their_order() {
+    let (world, first) = network(RECORDS);
+    is_heard(&world);
+    assert_eq!(publish(&world, "ping", &lines(0..300)), 300);
+    assert_eq!(publish(&world, "pong", "nobody asked\n"), 0);
+    let recorded = |count: u64| {
+        wait_for("records", || {
+            let facts = facts(&world)["facts"].clone();
+            (facts["recorded"] == count).then_some(facts)
+        })
+    };
+    let facts_now = recorded(301);
+    assert_eq!(facts_now["unrecorded"], 0);
+    let wanted: String = (0..300).map(|it| format!("ping {it}\n")).collect();
+    let read = world.ok(&["stream", "read", "--from", "1"]).stdout;
+    assert_eq!(read, wanted);
+    let json = ["stream", "read", "--last", "1", "-o", "json"];
+    let frames = world.ok(&json).json()[0]["frames"].clone();
+    assert_eq!(frames, serde_json::json!(["ping", "299"]));
+    // Its tail publishes the message as it was, and its offset.
+    let tail = "import sys, zmq\n\
+        tail = zmq.Context().socket(zmq.SUB)\ntail.connect(sys.argv[1])\ntail.subscribe('ping')\n\
+        tail.rcvtimeo = 30000\nprint(tail.recv_multipart())\n";
+    let endpoint = format!("tcp://127.0.0.1:{}", first + 4);
+    let mut tail_of = world.command(crate::support::python());
+    let mut tail = Running::start(tail_of.args(["-c", tail, &endpoint]));
+    wait_for("the tail", || {
+        publish(&world, "ping", "tailed\n");
+        tail.0.try_wait().unwrap()
+    });
+    let mut said = String::new();
+    let mut stdout = tail.0.stdout.take().unwrap();
+    std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
+    assert!(said.starts_with("[b'ping', b'tailed', b'3"), "{said}");
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_stream_that_was_killed_goes_on_recording_where_it_was() {
+    let (world, _) = network(RECORDS);
+    is_heard(&world);
+    publish(&world, "ping", &lines(0..10));
+    wait_for("records", || {
+        (facts(&world)["facts"]["recorded"] == 11).then_some(())
+    });
+    let pid = facts(&world)["pid"].clone();
+    let killed = world
+        .command("kill")
+        .args(["-9", &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    wait_for("another process", || {
+        (facts(&world)["pid"] != pid).then_some(())
+    });
+    is_heard(&world);
+    publish(&world, "ping", &lines(10..20));
+    wait_for("records", || {
+        (facts(&world)["facts"]["end_offset"] == 22).then_some(())
+    });
+    let read = world.ok(&["stream", "read", "--from", "12"]).stdout;
+    let wanted: String = (10..20).map(|it| format!("ping {it}\n")).collect();
+    assert_eq!(read, wanted);
+    world.ok(&["down"]);
+}
+
+/// Starts a command and waits until it says that it hears the bus.
+fn subscribed(world: &World, args: &[&str]) -> Running {
+    let mut running = Running::start(&mut world.zmqnet(args));
+    let mut talk = BufReader::new(running.0.stderr.take().unwrap());
+    let mut line = String::new();
+    talk.read_line(&mut line).unwrap();
+    assert!(line.starts_with("subscribed at tcp://"), "{line}");
+    running
+}
+
+fn said(mut running: Running) -> (i32, String) {
+    let mut stdout = String::new();
+    let mut out = running.0.stdout.take().unwrap();
+    std::io::Read::read_to_string(&mut out, &mut stdout).unwrap();
+    (running.0.wait().unwrap().code().unwrap_or(-1), stdout)
+}
+
+#[test]
+fn what_was_recorded_by_command_is_replayed_as_it_was() {
+    let (world, _) = network("");
+    let record = [
+        "stream",
+        "record",
+        "--count",
+        "60",
+        "--timeout",
+        "60s",
+        "ping",
+    ];
+    let record = subscribed(&world, &record);
+    assert_eq!(publish(&world, "ping", &lines(0..60)), 60);
+    assert_eq!(said(record).0, 0);
+    world.ok(&["stream", "append", "plain"]);
+    let hear = [
+        "bus",
+        "sub",
+        "--topics",
+        "--count",
+        "61",
+        "--timeout",
+        "60s",
+    ];
+    let hear = subscribed(&world, &hear);
+    let replay = world.ok(&["stream", "replay", "--pace", "fast"]);
+    assert!(
+        replay.stderr.contains("61 published, matched 61"),
+        "{}",
+        replay.stderr
+    );
+    let wanted: String = (0..60).map(|it| format!("ping {it}\n")).collect();
+    assert_eq!(said(hear), (0, format!("{wanted}plain\n")));
+    // The failing sides: too few, no such bus, no such offset, no pace.
+    let few = ["stream", "record", "--count", "1", "--timeout", "100ms"];
+    assert_eq!(world.run(&few).code, 1);
+    let many = ["stream", "replay", "--last", "1", "--count", "2"];
+    assert_eq!(world.run(&many).code, 1);
+    assert_ne!(world.run(&["stream", "replay", "--bus", "nobody"]).code, 0);
+    assert_eq!(world.run(&["stream", "replay", "--from", "99"]).code, 1);
+    assert_eq!(world.run(&["stream", "replay", "--pace", "0x"]).code, 64);
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_replay_keeps_its_events_as_far_apart_as_they_were_or_nearer() {
+    let (world, first) = network("");
+    let append = "import json, sys, time, zmq\n\
+        stream = zmq.Context().socket(zmq.REQ)\nstream.connect(sys.argv[1])\n\
+        now = time.time_ns() + 10**9\n\
+        times = [now, now + 400_000_000, now + 800_000_000]\n\
+        params = json.dumps({'times_ns': times}).encode()\n\
+        stream.send_multipart([b'ZN1', b'append', b'1', params, b'a', b'b', b'c'])\n\
+        print(stream.recv_multipart()[1])\n";
+    let main = format!("tcp://127.0.0.1:{}", first + 3);
+    assert_eq!(py(&world, append, &[&main]).stdout, "b'200'\n");
+    let took = |pace: &str| {
+        let begun = Instant::now();
+        world.ok(&["stream", "replay", "--pace", pace]);
+        begun.elapsed()
+    };
+    let original = took("original");
+    assert!(original.as_millis() >= 800, "{original:?}");
+    let nearer = took("2x");
+    assert!(nearer.as_millis() >= 400, "{nearer:?}");
+    assert!(took("fast") < original);
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_replay_by_a_link_is_said_not_to_be_built() {
+    let world = World::new();
+    let text = "zmqnet: 1\nname: net\nnodes:\n  bus: {kind: bus}\n  events: {kind: stream}\n\
+                links:\n  again: {pattern: pubsub, from: events, to: bus}\n";
+    world.write("topology.yaml", text);
+    world.ok(&["check"]);
+    let applied = world.run(&["apply"]);
+    assert_eq!(applied.code, 1);
+    assert!(applied.stderr.contains("`from`"), "{}", applied.stderr);
+}
