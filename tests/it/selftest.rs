@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::{Ran, Running, World, ports, wait_for};
 
 /// As many as the network of a self test takes.
-const PORTS: u16 = 14;
+const PORTS: u16 = 20;
 
 struct Bench {
     world: World,
@@ -92,7 +92,7 @@ fn one_of_each_kind_is_checked_by_real_traffic_and_nothing_is_left() {
         .map(|check| check["what"].as_str().unwrap())
         .collect();
     let kinds = [
-        "replica", "echo", "proxy", "cache", "bus", "queue", "feedback",
+        "replica", "echo", "proxy", "cache", "bus", "queue", "feedback", "kv", "stream", "spool",
     ];
     assert!(kinds.iter().all(|kind| of.contains(kind)), "{of:?}");
     bench.nothing_is_left();

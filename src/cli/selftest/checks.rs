@@ -2,6 +2,8 @@
 //!
 //! One row a kind. A check says in one line what it saw; it must never say more than it saw.
 
+mod stores;
+
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
@@ -12,9 +14,11 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cli::attach::Interrupts;
+use crate::client::asking::AskError;
 use crate::client::bus::{BusError, Publisher, Subscriber};
 use crate::client::courier::{Ask, Courier};
-use crate::client::queue::{QueueClient, QueueError, Submission, Submitted};
+use crate::client::kv::KvError;
+use crate::client::queue::{QueueClient, Submission, Submitted};
 use crate::model::endpoint::Endpoint;
 use crate::plan::Plan;
 use crate::protocol::lazy_pirate::Schedule;
@@ -28,7 +32,7 @@ use crate::wire::keyed::{KeyedDialler, Keys};
 type Check = fn(&Network) -> Result<String, Fault>;
 
 /// One row a kind, in the order in which they are checked.
-pub(super) const CHECKS: [(Kind, Check); 7] = [
+pub(super) const CHECKS: [(Kind, Check); 10] = [
     (Kind::Replica, |network| network.run(replica(network))),
     (Kind::Echo, |network| network.run(echo(network))),
     (Kind::Proxy, |network| network.run(proxy(network))),
@@ -36,6 +40,9 @@ pub(super) const CHECKS: [(Kind, Check); 7] = [
     (Kind::Bus, |network| network.run(bus(network))),
     (Kind::Queue, |network| network.run(queue(network))),
     (Kind::Feedback, |network| network.run(feedback(network))),
+    (Kind::Kv, |network| network.run(stores::kv(network))),
+    (Kind::Stream, |network| network.run(stores::stream(network))),
+    (Kind::Spool, |network| network.run(stores::spool(network))),
 ];
 
 /// Requests, messages or tasks of a check.
@@ -65,8 +72,10 @@ pub(super) enum Fault {
     Dial(DialError),
     /// What the bus's client met.
     Bus(BusError),
-    /// What the queue's client met.
-    Queue(QueueError),
+    /// What the client of the queue, the stream or the spool met.
+    Asked(AskError),
+    /// What the client of a key-value store met.
+    Kv(KvError),
     /// What the supervisor said.
     Control(ControlError),
     /// It works, but not as it should.
@@ -81,7 +90,8 @@ impl fmt::Display for Fault {
             Self::Silent => f.write_str("nothing in time"),
             Self::Dial(error) => error.fmt(f),
             Self::Bus(error) => error.fmt(f),
-            Self::Queue(error) => error.fmt(f),
+            Self::Asked(error) => error.fmt(f),
+            Self::Kv(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Wrong(words) => f.write_str(words),
         }
@@ -100,9 +110,15 @@ impl From<BusError> for Fault {
     }
 }
 
-impl From<QueueError> for Fault {
-    fn from(error: QueueError) -> Self {
-        Self::Queue(error)
+impl From<AskError> for Fault {
+    fn from(error: AskError) -> Self {
+        Self::Asked(error)
+    }
+}
+
+impl From<KvError> for Fault {
+    fn from(error: KvError) -> Self {
+        Self::Kv(error)
     }
 }
 

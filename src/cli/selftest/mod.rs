@@ -134,12 +134,9 @@ mod tests {
     use crate::roles::{Kind, ROLES};
 
     /// Kinds that nothing is checked of: what is somebody else's, and what is not built.
-    const UNCHECKED: [Kind; 8] = [
+    const UNCHECKED: [Kind; 5] = [
         Kind::Peer,
         Kind::Lighthouse,
-        Kind::Kv,
-        Kind::Stream,
-        Kind::Spool,
         Kind::External,
         Kind::Command,
         Kind::Gate,

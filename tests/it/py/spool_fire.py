@@ -10,37 +10,10 @@ import sys
 import threading
 import time
 
-import zmq
+from asker import Asker
 
 ENDPOINT, STOP, SEED = sys.argv[1], sys.argv[2], int(sys.argv[3])
-CONTEXT = zmq.Context()
 WRITERS = 3
-
-
-class Asker:
-    """Asks until it is answered; what was asked may be asked again."""
-
-    def __init__(self):
-        self.socket = None
-
-    def ask(self, verb, params, *body):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self.socket is None:
-                self.socket = CONTEXT.socket(zmq.REQ)
-                self.socket.linger = 0
-                self.socket.setsockopt(zmq.RECONNECT_IVL, 10)
-                self.socket.connect(ENDPOINT)
-            self.socket.send_multipart([b"ZN1", verb, b"1", json.dumps(params).encode(), *body])
-            if self.socket.poll(500):
-                _, status, _, result, *frames = self.socket.recv_multipart()
-                if status != b"503":
-                    return int(status), json.loads(result), frames
-                time.sleep(0.01)
-                continue
-            self.socket.close()
-            self.socket = None
-        raise SystemExit("nobody answered for a minute")
 
 
 def digest(frames):
@@ -59,7 +32,7 @@ def messages(result, body):
 
 
 def write(number, mine):
-    rng, asker, sequence = random.Random(SEED * 10 + number), Asker(), 0
+    rng, asker, sequence = random.Random(SEED * 10 + number), Asker(ENDPOINT), 0
     while not os.path.exists(STOP):
         if sum(map(len, acked)) - popped[0] > 300:
             time.sleep(0.01)  # What waits must stay far below `retain`.
@@ -90,7 +63,7 @@ given = {}
 
 def consume():
     """Pops what it was given, sometimes several at once, and asks for some once more."""
-    rng, asker = random.Random(SEED), Asker()
+    rng, asker = random.Random(SEED), Asker(ENDPOINT)
     while not os.path.exists(STOP):
         params = {"count": rng.randrange(1, 20), "wait_ms": 100}
         status, result, body = asker.ask(b"front", params)
@@ -127,7 +100,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert not faults, faults
-asker, final, at = Asker(), dict(given), None
+asker, final, at = Asker(ENDPOINT), dict(given), None
 while True:
     status, result, body = asker.ask(b"peek", {} if at is None else {"from": at})
     assert status == 200, (status, result)

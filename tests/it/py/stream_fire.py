@@ -8,39 +8,11 @@ import os
 import random
 import sys
 import threading
-import time
 
-import zmq
+from asker import Asker
 
 ENDPOINT, STOP, SEED = sys.argv[1], sys.argv[2], int(sys.argv[3])
-CONTEXT = zmq.Context()
 WRITERS = 3
-
-
-class Asker:
-    """Asks until it is answered; what was asked may be asked again."""
-
-    def __init__(self):
-        self.socket = None
-
-    def ask(self, verb, params, *body):
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if self.socket is None:
-                self.socket = CONTEXT.socket(zmq.REQ)
-                self.socket.linger = 0
-                self.socket.setsockopt(zmq.RECONNECT_IVL, 10)
-                self.socket.connect(ENDPOINT)
-            self.socket.send_multipart([b"ZN1", verb, b"1", json.dumps(params).encode(), *body])
-            if self.socket.poll(300):
-                _, status, _, result, *frames = self.socket.recv_multipart()
-                if status != b"503":
-                    return int(status), json.loads(result), frames
-                time.sleep(0.01)
-                continue
-            self.socket.close()
-            self.socket = None
-        raise SystemExit("nobody answered for a minute")
 
 
 def digest(data):
@@ -48,7 +20,7 @@ def digest(data):
 
 
 def write(number, acked):
-    rng, asker, sequence = random.Random(SEED * 10 + number), Asker(), 0
+    rng, asker, sequence = random.Random(SEED * 10 + number), Asker(ENDPOINT), 0
     while not os.path.exists(STOP):
         sequence += 1
         count = rng.randrange(1, 4)
@@ -94,7 +66,7 @@ def guarded(work, *args):
 
 
 def follow():
-    asker, at = Asker(), 0
+    asker, at = Asker(ENDPOINT), 0
     while not os.path.exists(STOP):
         at, _ = page(asker, at, seen, 100)
 
@@ -105,7 +77,7 @@ for thread in threads:
 for thread in threads:
     thread.join()
 assert not faults, faults
-asker, final = Asker(), {}
+asker, final = Asker(ENDPOINT), {}
 status, result, _ = asker.ask(b"read", {"count": 0})
 start, at = result["start"], result["start"]
 while True:
