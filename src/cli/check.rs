@@ -11,6 +11,7 @@ use super::{keys, look, manifest_file};
 use crate::diagnostics::render::{Report, Row, human, rows, summary};
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{Diagnostic, has_errors};
+use crate::topology::Topology;
 
 /// Check manifests, and show every fault at its place.
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,8 @@ struct Checked {
     found: Vec<Diagnostic>,
     /// What is wrong with the keys that are there already.
     keys: Option<String>,
+    /// What each store promises.
+    stores: Vec<String>,
     /// How many nodes and links it has, if it can be planned.
     counts: Option<(usize, usize)>,
 }
@@ -68,9 +71,11 @@ impl Args {
     fn check(&self, file: &Path, environment: &Environment) -> Result<Checked, Failure> {
         let compiled = load::compile(file, &self.settings, environment, Ask::Files)?;
         let keys = compiled.topology.as_ref().and_then(keys::missing::fault);
+        let stores = compiled.topology.as_ref().map(promises).unwrap_or_default();
         let counts = compiled.topology.map(|t| (t.nodes.len(), t.links.len()));
         Ok(Checked {
             keys,
+            stores,
             sources: compiled.sources,
             found: compiled.diagnostics,
             counts,
@@ -95,6 +100,9 @@ impl Args {
                     .unwrap_or_default();
                 let (nodes, links) = (counted(counts.0, "node"), counted(counts.1, "link"));
                 ui::data(format_args!("{shown}: ok, {nodes}, {links}{extra}"));
+                for words in &checked.stores {
+                    ui::data(format_args!("{shown}: {words}"));
+                }
                 if let Some(words) = &checked.keys {
                     ui::talk(format_args!("{shown}: {words}"));
                 }
@@ -106,6 +114,19 @@ impl Args {
         }
         Vec::new()
     }
+}
+
+/// What each store promises, in words.
+fn promises(topology: &Topology) -> Vec<String> {
+    let stores = topology
+        .nodes
+        .iter()
+        .filter_map(|node| Some((&node.name, node.decl.store.as_ref()?)));
+    let words = stores.map(|(name, store)| {
+        let promise = store.durability.unwrap_or_default().promise();
+        format!("`{name}`: {promise}")
+    });
+    words.collect()
 }
 
 fn counted(count: usize, word: &str) -> String {

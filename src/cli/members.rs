@@ -18,6 +18,7 @@ use crate::manifest::peers::{self, Member};
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
 use crate::model::security::{Admitted, Guarded, KEYS_DIR, OPERATOR};
+use crate::model::store::StoreConfig;
 use crate::plan::{Exec, Instance, Plan};
 use crate::roles;
 use crate::roles::Kind;
@@ -161,7 +162,13 @@ impl TargetArgs {
         let name = name.ok_or_else(|| {
             Failure::new(Exit::Usage, "which node? say `-n NAME` or `--endpoint`")
         })?;
-        let door = door(env, global, (&name, pick))?;
+        let of_member = |member: &Member| {
+            Some(Door {
+                endpoint: Endpoint::tcp(member.address.clone(), member.port),
+                guarded: None,
+            })
+        };
+        let door = door(env, global, (&name, pick), of_member)?;
         let keys = match &door.guarded {
             Some(guarded) => operator(guarded)?,
             None => Keys::Open,
@@ -200,6 +207,19 @@ struct Door {
     guarded: Option<Guarded>,
 }
 
+/// What the store of a node is told, and which kind of node it is; the node need not run.
+pub(super) fn store(
+    env: &SeedEnv,
+    global: &Global,
+    name: &str,
+) -> Result<(Kind, StoreConfig), Failure> {
+    let pick = |instance: &Instance| match &instance.process.as_ref()?.exec {
+        Exec::Role(config) => Some((instance.kind, config.store()?.clone())),
+        Exec::Program { .. } => None,
+    };
+    door(env, global, (name, pick), |_| None)
+}
+
 /// The keys by which zmqnet's own commands dial an encrypted listener.
 fn operator(guarded: &Guarded) -> Result<Keys, Failure> {
     let dir = KeyDir::open(&guarded.keys).map_err(keys::failure)?;
@@ -213,11 +233,12 @@ fn operator(guarded: &Guarded) -> Result<Keys, Failure> {
 }
 
 /// The door of a node: among running networks, else in the manifest.
-fn door(
+fn door<T>(
     env: &SeedEnv,
     global: &Global,
-    (name, pick): (&str, impl Fn(&Instance) -> Option<Door> + Copy),
-) -> Result<Door, Failure> {
+    (name, pick): (&str, impl Fn(&Instance) -> Option<T> + Copy),
+    of_member: impl Fn(&Member) -> Option<T>,
+) -> Result<T, Failure> {
     let env = &env.0;
     let written_path = global.file.as_ref().or(global.peers.as_ref()).cloned();
     let from_env = || env.get("ZMQNET_FILE").or_else(|| env.get("PEERS_PATH"));
@@ -225,7 +246,7 @@ fn door(
     let manifest = named.as_ref().and_then(|path| path.canonicalize().ok());
     let mut plans = running(global.topology.as_deref())?;
     plans.retain(|plan| named.is_none() || manifest.as_ref() == Some(&plan.manifest));
-    let mut found: Vec<(String, Door)> = plans
+    let mut found: Vec<(String, T)> = plans
         .iter()
         .filter_map(|plan| {
             let door = pick(plan.instance(name)?)?;
@@ -243,7 +264,7 @@ fn door(
         (0, None) => match manifest_file::find(None, global, env) {
             // Where something runs, the name is what is wrong, not that there is no manifest.
             Err(_) if !plans.is_empty() => Err(unknown(name, plans.iter().flat_map(names))),
-            found => written(env, &found?, (name, pick)),
+            found => written(env, &found?, (name, pick), of_member),
         },
         (1, _) => Ok(found.remove(0).1),
         _ => {
@@ -388,19 +409,17 @@ fn wrong(found: &[Diagnostic], sources: &Sources) -> Failure {
 }
 
 /// Where a node of the manifest listens.
-fn written(
+fn written<T>(
     env: &Environment,
     file: &Path,
-    (name, pick): (&str, impl Fn(&Instance) -> Option<Door>),
-) -> Result<Door, Failure> {
+    (name, pick): (&str, impl Fn(&Instance) -> Option<T>),
+    of_member: impl Fn(&Member) -> Option<T>,
+) -> Result<T, Failure> {
     match read(env, file)? {
         Written::Peers(members) => members
             .iter()
             .find(|member| member.name == name)
-            .map(|member| Door {
-                endpoint: Endpoint::tcp(member.address.clone(), member.port),
-                guarded: None,
-            })
+            .and_then(of_member)
             .ok_or_else(|| unknown(name, members.iter().map(|member| member.name.as_str()))),
         Written::Planned(plan) => plan
             .instance(name)

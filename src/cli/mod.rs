@@ -49,6 +49,7 @@ mod services;
 mod spool;
 mod status;
 mod stdin;
+mod store;
 mod stream;
 mod tap;
 pub mod ui;
@@ -163,6 +164,7 @@ enum Command {
     Stream(stream::Args),
     Spool(spool::Args),
     Kv(kv::Args),
+    Store(store::Args),
     Call(call::Args),
     Services(services::Args),
     Keys(keys::Args),
@@ -204,6 +206,7 @@ impl Command {
             Self::Stream(args) => args.run(global),
             Self::Spool(args) => args.run(global),
             Self::Kv(args) => args.run(global),
+            Self::Store(args) => args.run(global),
             Self::Call(args) => args.run(global),
             Self::Services(args) => args.run(global),
             Self::Keys(args) => args.run(global),

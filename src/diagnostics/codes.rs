@@ -118,6 +118,10 @@ pub const PORT_TAKEN: &str = "ZN0508";
 pub const NO_PROGRAM: &str = "ZN0509";
 /// It is not known which host this machine is.
 pub const WHICH_HOST: &str = "ZN0510";
+/// A key of a store that means nothing there.
+pub const STORE_KEY: &str = "ZN0511";
+/// Two stores in one directory.
+pub const STORE_CLASH: &str = "ZN0512";
 /// `after` in a circle.
 pub const AFTER_CIRCLE: &str = "ZN0601";
 /// Waiting for the end of what does not end.
@@ -384,6 +388,16 @@ pub const CODES: &[Code] = &[
         code: WHICH_HOST,
         title: "which host is this machine?",
         text: "`apply` acts for one host: `--host`, else `$ZMQNET_HOST`, else the only entry of `hosts` with an\naddress of this machine. `plan` warns, and plans for the only host there is, or for none.",
+    },
+    Code {
+        code: STORE_KEY,
+        title: "a key of `store` that means nothing to this kind of node",
+        text: "`store` has the same keys everywhere, and not each of them has a meaning for each kind: a\nkey-value store has one value of each key, so neither `mode` nor `retain`; a queue has its `max`\nbeside `kind`.\n    kind: kv, store: {path: ./data, retain: 7d}      wrong\n    kind: kv, store: {path: ./data}                  right",
+    },
+    Code {
+        code: STORE_CLASH,
+        title: "two nodes keep what they have in one directory",
+        text: "A store has its directory for itself, and locks it: the second node would not start. Instances of\none node have directories of their own in it.\n    settings: {kind: kv, store: {path: ./data}}\n    events: {kind: stream, store: {path: ./data}}           wrong\n    events: {kind: stream, store: {path: ./data/events}}    right",
     },
     Code {
         code: AFTER_CIRCLE,

@@ -5,12 +5,13 @@ use std::io;
 use bytes::Bytes;
 
 use crate::model::limits::store::CHECKPOINT_BYTES_MAX;
+use crate::model::store::Rope;
 
 use super::batch::{u32_at, u64_at};
 use super::files::Files;
 use super::segment::VERSION;
 
-const NAME: &str = "checkpoint";
+pub(super) const NAME: &str = "checkpoint";
 const TEMPORARY: &str = "checkpoint.tmp";
 const MAGIC: [u8; 8] = *b"ZMQNCKP\n";
 const HEAD_BYTES: usize = 40;
@@ -31,17 +32,30 @@ pub(super) fn is_name(name: &str) -> bool {
     name == NAME
 }
 
-pub(super) fn write(files: &dyn Files, log: u64, through: u64, data: &Bytes) -> io::Result<()> {
+/// At most about so much is written at once.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+pub(super) fn write(files: &dyn Files, log: u64, through: u64, data: &Rope) -> io::Result<()> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);
     for word in [log, through, data.len() as u64] {
         bytes.extend_from_slice(&word.to_le_bytes());
     }
-    bytes.extend_from_slice(data);
-    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
     let file = files.create(TEMPORARY)?;
-    file.write_at(&bytes, 0)?;
+    let (mut at, mut sum) = (0, 0);
+    for part in data.parts() {
+        bytes.extend_from_slice(part);
+        if bytes.len() >= WRITE_BYTES {
+            file.write_at(&bytes, at)?;
+            at += bytes.len() as u64;
+            sum = crc32c::crc32c_append(sum, &bytes);
+            bytes.clear();
+        }
+    }
+    sum = crc32c::crc32c_append(sum, &bytes);
+    bytes.extend_from_slice(&sum.to_le_bytes());
+    file.write_at(&bytes, at)?;
     file.sync()?;
     files.rename(TEMPORARY, NAME)?;
     files.sync_dir()
@@ -59,19 +73,22 @@ pub(super) fn read(files: &dyn Files, log: u64) -> io::Result<Found> {
     }
     let mut bytes = vec![0; length];
     let got = file.read_at(&mut bytes, 0)?;
-    let body = length - 4;
-    let is_right = got == length
-        && bytes[..8] == MAGIC
-        && u32_at(&bytes, 8) == VERSION
-        && crc32c::crc32c(&bytes[..body]) == u32_at(&bytes, body)
-        && u64_at(&bytes, 16) == log
-        && u64_at(&bytes, 32) == (body - HEAD_BYTES) as u64;
-    if !is_right {
+    let Some(through) = decode(&bytes[..got], log) else {
         return Ok(Found::Bad);
-    }
-    let through = u64_at(&bytes, 24);
+    };
     Ok(Found::Whole(
         through,
-        Bytes::from(bytes).slice(HEAD_BYTES..body),
+        Bytes::from(bytes).slice(HEAD_BYTES..length - 4),
     ))
+}
+
+/// The last batch that a checkpoint contains, where it is right.
+pub(super) fn decode(bytes: &[u8], log: u64) -> Option<u64> {
+    let body = bytes.len().checked_sub(4).filter(|it| *it >= HEAD_BYTES)?;
+    let is_right = bytes[..8] == MAGIC
+        && u32_at(bytes, 8) == VERSION
+        && crc32c::crc32c(&bytes[..body]) == u32_at(bytes, body)
+        && u64_at(bytes, 16) == log
+        && u64_at(bytes, 32) == (body - HEAD_BYTES) as u64;
+    is_right.then(|| u64_at(bytes, 24))
 }

@@ -49,7 +49,7 @@ pub struct RealFiles {
 }
 
 /// The file whose lock says whose directory it is.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 impl RealFiles {
     /// Opens a directory, which is made where there is none.

@@ -8,10 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
-
 use crate::model::limits::store::{CHECKPOINT_BYTES_MAX, CHECKPOINT_EVERY_BYTES};
-use crate::model::store::{Entry, StoreFault, Stored};
+use crate::model::store::{Entry, Rope, StoreFault, Stored};
 
 use super::batch::{self, Head};
 use super::checkpoint;
@@ -257,7 +255,7 @@ impl Log {
     }
 
     /// Keeps what a role knows of all batches up to one.
-    pub fn checkpoint(&mut self, through: u64, data: &Bytes) -> Result<(), StoreFault> {
+    pub fn checkpoint(&mut self, through: u64, data: &Rope) -> Result<(), StoreFault> {
         self.is_due = false;
         if let Some(refusal) = self.shared.refusal() {
             return Err(refusal);

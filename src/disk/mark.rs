@@ -3,6 +3,7 @@
 //!
 //! By it, what is damaged is told from what was never whole: what stood before the mark was synced.
 
+use std::io;
 use std::sync::Arc;
 
 use super::batch::{u32_at, u64_at};
@@ -25,6 +26,43 @@ pub(super) struct Said {
     pub(super) seq: u64,
 }
 
+/// What was found where nothing is opened for writing.
+pub(super) enum Found {
+    /// There is none, or nothing was ever synced.
+    Nothing,
+    /// What it says.
+    Right(Said),
+    /// It is damaged.
+    Bad,
+}
+
+/// Reads a mark.
+pub(super) fn read(files: &dyn Files) -> io::Result<Found> {
+    let file = match files.open(NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = [0; BYTES];
+    let got = file.read_at(&mut bytes, 0)?;
+    Ok(match decode(&bytes[..got]) {
+        Some(said) => Found::Right(said),
+        None if got == 0 => Found::Nothing,
+        None => Found::Bad,
+    })
+}
+
+fn decode(bytes: &[u8]) -> Option<Said> {
+    let is_right = bytes.len() == BYTES
+        && bytes[..4] == MAGIC
+        && crc32c::crc32c(&bytes[8..]) == u32_at(bytes, 4);
+    is_right.then(|| Said {
+        first_seq: u64_at(bytes, 8),
+        bytes: u64_at(bytes, 16),
+        seq: u64_at(bytes, 24),
+    })
+}
+
 impl Settled {
     /// Opens it, and reads what it says.
     pub(super) fn open(files: &dyn Files) -> (Self, Option<Said>) {
@@ -33,13 +71,7 @@ impl Settled {
         };
         let mut bytes = [0; BYTES];
         let got = file.read_at(&mut bytes, 0).unwrap_or_default();
-        let is_right =
-            got == BYTES && bytes[..4] == MAGIC && crc32c::crc32c(&bytes[8..]) == u32_at(&bytes, 4);
-        let said = is_right.then(|| Said {
-            first_seq: u64_at(&bytes, 8),
-            bytes: u64_at(&bytes, 16),
-            seq: u64_at(&bytes, 24),
-        });
+        let said = decode(&bytes[..got]);
         (Self(Some(file)), said)
     }
 

@@ -33,8 +33,11 @@
 //! | `log` `view` `reader` | writing, what is shown, reading |
 //! | `recover` | opening: what is whole, torn or damaged |
 //! | `store` | the two threads |
+//! | `audit` `backup` | every byte read, whole copies, while it is written |
 //! | `dying` | a debug build that kills itself at a named step, for tests |
 
+mod audit;
+mod backup;
 mod batch;
 mod checkpoint;
 mod dying;
@@ -56,6 +59,8 @@ mod view;
 #[cfg(doc)]
 use crate::model::store::{StoreFault, Told};
 
+pub use audit::{Audit, Fault};
+pub use backup::{BackupError, backup, restore, verify};
 pub use files::{File, Files, RealFiles};
 pub use log::{Clock, Log, LogConfig};
 pub use memory::MemoryFiles;

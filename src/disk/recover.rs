@@ -221,7 +221,11 @@ fn headers(files: &dyn Files, health: &mut Health) -> Result<Vec<Header>, OpenEr
 }
 
 /// What a damaged header must have said, where the first batch is whole.
-fn header_again(file: &dyn File, first_seq: u64, log: Option<u64>) -> io::Result<Option<Header>> {
+pub(super) fn header_again(
+    file: &dyn File,
+    first_seq: u64,
+    log: Option<u64>,
+) -> io::Result<Option<Header>> {
     let mut short = [0; 4];
     file.read_at(&mut short, HEADER_BYTES + 52)?;
     let log = log.unwrap_or(u64::from(u32::from_le_bytes(short)));

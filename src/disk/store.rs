@@ -10,7 +10,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
@@ -18,7 +17,7 @@ use crate::model::limits::store::{
     GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, MEMORY_BYTES_MAX, READS_MAX, SEGMENT_BYTES,
     SEGMENT_BYTES_MIN, WAITING_MAX,
 };
-use crate::model::store::{Ask, Durability, Entry, Start, StoreConfig, StoreFault, Told};
+use crate::model::store::{Ask, Durability, Entry, Rope, Start, StoreConfig, StoreFault, Told};
 
 use super::batch::{bytes_of, fits};
 use super::files::{Files, RealFiles};
@@ -34,7 +33,7 @@ const RETAIN_EVERY: Duration = Duration::from_secs(10);
 /// What the writer is asked.
 enum Write {
     Store(u64, Entry),
-    Checkpoint(u64, Bytes),
+    Checkpoint(u64, Rope),
     Trim(u64),
 }
 

@@ -170,10 +170,12 @@ fn what_is_too_old_or_too_much_goes_once_a_checkpoint_has_it() {
     }
     assert!(log.retain(), "a checkpoint is wanted");
     assert_eq!(log.reader().range().0, 0, "nothing goes without");
-    log.checkpoint(9, &Bytes::from_static(b"ten")).unwrap();
+    log.checkpoint(9, &Bytes::from_static(b"ten").into())
+        .unwrap();
     assert!(log.retain());
     assert_eq!(log.reader().range(), (10, 20));
-    log.checkpoint(19, &Bytes::from_static(b"all")).unwrap();
+    log.checkpoint(19, &Bytes::from_static(b"all").into())
+        .unwrap();
     assert!(!log.retain());
     let (start, _) = log.reader().range();
     assert!(start > 10 && log.bytes() <= 900, "{start} {}", log.bytes());

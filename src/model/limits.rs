@@ -196,6 +196,14 @@ pub mod queue {
     pub const LATER_MS_MAX: u64 = 7 * 24 * 3_600 * 1_000;
     /// How long a `take` may wait, in milliseconds.
     pub const TAKE_MS_MAX: u64 = 60_000;
+    /// How long an answer is kept that nobody fetched, where the manifest does not say `retain`: a day.
+    pub const KEEP_MS: u64 = 24 * 3_600 * 1_000;
+    /// Changes that are stored together.
+    pub const FLIGHT_CHANGES_MAX: usize = 16_384;
+    /// Their bytes, but for one that is larger alone.
+    pub const FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+    /// Bytes of what is said when it is stored; with more, who asks on is read no further.
+    pub const UNSAID_BYTES_MAX: usize = 64 * 1024 * 1024;
 }
 
 /// Bounds of a stream.

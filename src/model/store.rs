@@ -110,6 +110,86 @@ impl Batch {
     }
 }
 
+/// Bytes in parts: what is large is shared, so that a role that tells much of what it knows copies
+/// little of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rope {
+    parts: Vec<Bytes>,
+    /// What was put since the last part.
+    open: Vec<u8>,
+}
+
+/// What is smaller is copied.
+const SHARED_BYTES_MIN: usize = 1_024;
+/// After so many bytes that were copied a part ends.
+const PART_BYTES: usize = 256 * 1_024;
+
+impl Rope {
+    /// Adds bytes.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+        if self.open.len() >= PART_BYTES {
+            self.close();
+        }
+    }
+
+    /// Adds bytes that others have too.
+    pub fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARED_BYTES_MIN {
+            return self.put(bytes);
+        }
+        self.close();
+        self.parts.push(bytes.clone());
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.parts.push(std::mem::take(&mut self.open).into());
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Bytes::len).sum::<usize>() + self.open.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its parts, in their order.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let parts = self.parts.iter().map(|part| &part[..]);
+        parts.chain(std::iter::once(&self.open[..]))
+    }
+
+    /// All of it in one piece.
+    pub fn into_bytes(self) -> Bytes {
+        if self.parts.is_empty() {
+            return self.open.into();
+        }
+        let mut all = Vec::with_capacity(self.len());
+        self.parts().for_each(|part| all.extend_from_slice(part));
+        all.into()
+    }
+}
+
+impl From<Vec<u8>> for Rope {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Bytes> for Rope {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            parts: vec![bytes],
+            open: Vec::new(),
+        }
+    }
+}
+
 /// Where an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
@@ -210,7 +290,7 @@ pub enum Ask {
         /// The last batch that it contains.
         through: u64,
         /// What the role knows.
-        data: Bytes,
+        data: Rope,
     },
     /// Forget records before an offset, where that frees whole segments of batches that a
     /// checkpoint contains.

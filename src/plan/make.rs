@@ -184,7 +184,9 @@ impl Maker<'_> {
                 let config = self.feedback(instance);
                 Some(Exec::Role(roles::Config::Feedback(config)))
             }
-            Kind::Queue => Some(Exec::Role(roles::Config::Queue(self.queue(instance)))),
+            Kind::Queue => Some(Exec::Role(roles::Config::Queue(
+                self.queue(instance, scope),
+            ))),
             Kind::Stream => {
                 let config = self.stream(instance, scope);
                 Some(Exec::Role(roles::Config::Stream(config)))

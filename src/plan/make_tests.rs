@@ -113,12 +113,12 @@ fn a_program_on_both_sides_has_in_and_out_and_a_peers_file() {
 
 #[test]
 fn the_same_manifest_gives_the_same_bytes_and_what_is_not_built_is_named() {
-    let text = "{zmqnet: 1, nodes: {jobs: {kind: queue, store: {path: d}}, c: {command: [c]}, w: {command: [w]}}, links: {tasks: {pattern: request, from: c, to: w, via: jobs}}}";
+    let text = "{zmqnet: 1, nodes: {jobs: {kind: queue, store: {path: d}}, c: {command: [c], logs: {to: fifo}}, w: {command: [w]}}, links: {tasks: {pattern: request, from: c, to: w, via: jobs}}}";
     let (one, two) = (plan(text), plan(text));
     assert_eq!(one, two);
     assert_eq!(one.digest.len(), 64);
     let unbuilt: Vec<&str> = one.unbuilt.iter().map(|u| u.what.as_str()).collect();
-    assert_eq!(unbuilt, ["`store`"]);
+    assert_eq!(unbuilt, ["`logs.to`"]);
     assert_eq!(env(&one, "w", "ZMQNET_TASKS_TYPE"), "REP");
     assert_eq!(
         env(&one, "w", "ZMQNET_TASKS_ENDPOINT"),

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::{Origin, Unbuilt, buses};
-use crate::manifest::node::{AfterCondition, NodeDecl, StoreDecl, StoreMode};
+use crate::manifest::node::{AfterCondition, NodeDecl, StoreMode};
 use crate::manifest::policy::UpdateOrder;
 use crate::model::policy::{LogTarget, Overflow};
 use crate::model::socket::Pattern;
@@ -22,16 +22,9 @@ type LinkKey = (&'static str, fn(&Topology, &Link) -> bool);
 
 const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
-    ("store", |node| {
-        node.store.is_some() && !matches!(node.kind, Some(Kind::Kv | Kind::Stream | Kind::Spool))
-    }),
     ("store.mode", |node| {
         let mode = node.store.as_ref().and_then(|store| store.mode);
-        let is_latest = mode == Some(StoreMode::Latest) && node.kind == Some(Kind::Stream);
-        is_latest || is_of_kv(node, |store| store.mode.is_some())
-    }),
-    ("store.retain", |node| {
-        is_of_kv(node, |store| store.retain.is_some())
+        mode == Some(StoreMode::Latest) && node.kind == Some(Kind::Stream)
     }),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
@@ -45,11 +38,6 @@ const NODE_KEYS: &[NodeKey] = &[
             .is_some_and(|update| update.reload.is_some())
     }),
 ];
-
-/// Whether the store of a key-value store says something.
-fn is_of_kv(node: &NodeDecl, says: fn(&StoreDecl) -> bool) -> bool {
-    node.kind == Some(Kind::Kv) && node.store.as_ref().is_some_and(says)
-}
 
 const LINK_KEYS: &[LinkKey] = &[
     ("via", |_, link| {

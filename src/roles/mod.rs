@@ -159,6 +159,7 @@ impl Config {
                 ("`ahead`", was.ahead != now.ahead),
                 ("`on_dead`", was.tells_dead != now.tells_dead),
                 ("`max`", was.bytes_max != now.bytes_max),
+                ("`store.retain`", was.keep_ms != now.keep_ms),
             ],
             (Self::Kv(was), Self::Kv(now)) => {
                 vec![("`store.max`", was.bytes_max != now.bytes_max)]
@@ -214,7 +215,8 @@ impl Config {
     pub fn store(&self) -> Option<&StoreConfig> {
         match self {
             Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) => None,
-            Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) | Self::Queue(_) => None,
+            Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) => None,
+            Self::Queue(config) => config.store.as_deref(),
             Self::Stream(config) => Some(&config.store),
             Self::Kv(config) => config.store.as_ref(),
             Self::Spool(config) => Some(&config.store),

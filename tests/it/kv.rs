@@ -456,3 +456,57 @@ fn histories_of_eight_clients_are_linearizable_though_it_is_killed_meanwhile() {
     assert!(kills >= 5 && done > 50, "{kills} kills, {done} calls done");
     kv.world.ok(&["down"]);
 }
+
+/// Writes keys until one is refused, and says with which status, and how many were taken.
+const FILL: &str = "\
+import json, sys, zmq
+socket = zmq.Context().socket(zmq.REQ)
+socket.rcvtimeo, socket.linger = 30000, 0
+socket.connect(sys.argv[1])
+def ask(verb, params, *body):
+    socket.send_multipart([b'ZN1', verb, b'', json.dumps(params).encode(), *body])
+    _, status, _, result, *body = socket.recv_multipart()
+    return int(status), body
+for taken in range(200):
+    status, _ = ask(b'set', {'key': f'k{taken}'}, b'x' * 50000)
+    if status != 200:
+        break
+assert status == 503 and taken > 10, (status, taken)
+assert ask(b'get', {'key': f'k{taken}'})[0] == 404, 'what was refused is not done'
+for number in range(taken):
+    assert ask(b'get', {'key': f'k{number}'}) == (200, [b'x' * 50000]), 'reads go on'
+assert ask(b'set', {'key': 'small'}, b'y')[0] in (200, 503)
+print('refused')
+";
+
+/// In a mount namespace of its own, where this machine lets one have it.
+#[test]
+fn a_full_disk_is_said_and_reads_go_on() {
+    let (world, port) = (World::new(), ports(3));
+    let small = world.path("full");
+    drop(life(&world, ("full", port), ("never", 1)));
+    let script = format!(
+        "mount -t tmpfs -o size=3m none {} && exec {} __role {}",
+        small.display(),
+        crate::support::zmqnet(),
+        world.path("full.json").display()
+    );
+    let mut told: Value =
+        serde_json::from_slice(&fs::read(world.path("full.json")).unwrap()).unwrap();
+    told["kv"]["bytes_max"] = json!(64 << 20);
+    world.write("full.json", &told.to_string());
+    let mut command = world.command("unshare");
+    command.args(["-rm", "sh", "-c", &script]);
+    let mut store = Running::start(&mut command);
+    let is_up = wait_for("the store", || {
+        if store.0.try_wait().unwrap().is_some() {
+            return Some(false);
+        }
+        world.path("full.sock").exists().then_some(true)
+    });
+    if !is_up {
+        return;
+    }
+    let filled = py(&world, FILL, &[&format!("tcp://127.0.0.1:{port}")]);
+    assert_eq!(filled.stdout, "refused\n", "{}", filled.stderr);
+}

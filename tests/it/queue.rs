@@ -456,8 +456,8 @@ fn fire(workers: u32, tasks: u32, seconds: u32) {
 
 #[test]
 fn every_example_of_the_manuals_prints_what_it_says() {
-    let queue = Queue::start("");
-    assert_eq!(examples(&queue, "docs/queue.md"), 3);
+    let queue = Queue::start(", store: {path: ./data}");
+    assert_eq!(examples(&queue, "docs/queue.md"), 4);
     queue.world.ok(&["down"]);
     let queue = Queue::start("");
     assert_eq!(examples(&queue, "docs/services.md"), 1);

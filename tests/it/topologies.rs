@@ -75,6 +75,18 @@ fn the_proxy_finds_a_squarer_for_every_number() {
 }
 
 #[test]
+fn what_one_left_with_a_queue_another_fetches() {
+    says(
+        "topologies/titanic.yaml",
+        "fetcher",
+        "100 answers fetched, sum 328350",
+    );
+    drop(std::fs::remove_dir_all(
+        root().join("topologies/titanic/data"),
+    ));
+}
+
+#[test]
 fn two_mirrors_follow_the_settings_that_a_writer_writes() {
     says("topologies/kv.yaml", "mirror-1", "both lamps at 99");
     drop(std::fs::remove_dir_all(root().join("topologies/kv/data")));

@@ -41,7 +41,7 @@ fn history(groups: &[&[usize]], segment_bytes: u64) -> History {
         log.write(&entries).unwrap();
         acked.push((disk.ops().len(), offset, seq));
         if round % 3 == 2 {
-            log.checkpoint(seq - 1, &Bytes::from(seq.to_string()))
+            log.checkpoint(seq - 1, &Bytes::from(seq.to_string()).into())
                 .unwrap();
             // What is to go may be gone from its first removal on.
             let before = disk.ops().len();

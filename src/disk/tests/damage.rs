@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{config, entry, opened};
+use crate::disk::audit::audit;
 use crate::disk::testing::TestDisk;
 use crate::disk::{Health, OpenError, open};
 use crate::model::store::{Start, StoreFault};
@@ -34,7 +35,7 @@ fn made() -> (Files, Vec<(u64, Bytes)>) {
         }
         log.write(&entries).unwrap();
         if round == 10 {
-            log.checkpoint(seq - 1, &Bytes::from_static(b"known"))
+            log.checkpoint(seq - 1, &Bytes::from_static(b"known").into())
                 .unwrap();
         }
     }
@@ -219,4 +220,74 @@ fn another_logs_segment_and_a_newer_format_are_refused() {
     let disk = TestDisk::holding(&files);
     let opened = open(disk.shared(), config(1), Box::new(|| 1), &mut drop);
     assert!(matches!(opened, Err(OpenError::Mixed)));
+}
+
+/// Some flipped bit or early end in a file; nothing where that is what the file was.
+fn harmed(files: &Files, random: &mut fastrand::Rng) -> Option<(Files, String, String)> {
+    let names: Vec<&String> = files.keys().filter(|name| *name != "torn").collect();
+    let name = names[random.usize(..names.len())].clone();
+    let mut files = files.clone();
+    let bytes = files.get_mut(&name)?;
+    // How long the mark is says nothing: it may be older than all there is.
+    let what = if random.u32(..4) == 0 && name != "synced" {
+        let length = random.usize(..bytes.len());
+        bytes.truncate(length);
+        format!("{name} ends at {length}")
+    } else {
+        let (at, bit) = (random.usize(..bytes.len()), random.u8(..8));
+        bytes[at] ^= 1 << bit;
+        format!("{name}: bit {bit} of byte {at} flipped")
+    };
+    Some((files, name, what))
+}
+
+#[test]
+fn who_reads_every_byte_notices_each_flipped_bit_and_names_the_batch() {
+    let (files, records) = made();
+    let whole = audit(&*TestDisk::holding(&files).shared()).unwrap();
+    assert!(whole.is_good(), "{:?}", whole.faults);
+    assert_eq!(whole.records, records.len() as u64);
+    assert!(whole.segments > 3);
+    let tries = std::env::var("ZMQNET_FLIPS").map_or(3_000, |it| it.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..tries {
+        let Some((files, name, what)) = harmed(&files, &mut random) else {
+            continue;
+        };
+        let found = audit(&*TestDisk::holding(&files).shared()).unwrap();
+        assert!(!found.is_good(), "{what}: nobody knows");
+        assert!(
+            found.faults.iter().any(|fault| fault.file == name) || what.contains("ends at"),
+            "{what}: {:?}",
+            found.faults
+        );
+        for (from, next) in found.faults.iter().filter_map(|fault| fault.offsets) {
+            let mut batches: Vec<u64> = (from..next).map(|it| records[it as usize].0).collect();
+            batches.dedup();
+            assert!(
+                batches.len() <= 1 || what.contains("ends at"),
+                "{what}: {from} to {next}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_writer_has_under_way_is_no_damage() {
+    let (mut files, records) = made();
+    let last = files
+        .keys()
+        .rfind(|name| name.ends_with(".seg"))
+        .unwrap()
+        .clone();
+    let next = files[&last].clone();
+    // The first half of a batch that is being written.
+    let half = next[64..next.len().min(64 + 80)].to_vec();
+    files.get_mut(&last).unwrap().extend_from_slice(&half[..60]);
+    let found = audit(&*TestDisk::holding(&files).shared()).unwrap();
+    assert!(found.is_good(), "{:?}", found.faults);
+    assert_eq!(
+        (found.records, found.unfinished_bytes),
+        (records.len() as u64, 60)
+    );
 }

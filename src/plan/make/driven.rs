@@ -164,7 +164,7 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn queue(&self, instance: &topology::Instance) -> queue::Config {
+    pub(super) fn queue(&self, instance: &topology::Instance, scope: &Scope<'_>) -> queue::Config {
         let node = &self.topology.nodes[instance.node];
         let keys = &node.decl.role;
         let links = self.topology.links.iter();
@@ -175,6 +175,9 @@ impl Maker<'_> {
         let mut carried = links.filter(is_via).map(|link| link.name.to_string());
         let first = carried.next();
         let bytes_max = keys.max.and_then(|max| usize::try_from(max.0).ok());
+        let told = self.store(instance, scope);
+        // One in memory is none: what it has is in the role already.
+        let is_kept = told.durability != Durability::Memory;
         queue::Config {
             common: self.common(instance),
             service: first.unwrap_or_else(|| node.name.to_string()),
@@ -184,6 +187,13 @@ impl Maker<'_> {
             ahead: keys.ahead.unwrap_or(AHEAD_MAX),
             tells_dead: keys.on_dead == Some(OnDeadDecl::Error),
             bytes_max: bytes_max.unwrap_or(BYTES_MAX),
+            keep_ms: told.retain_ms.unwrap_or(limits::queue::KEEP_MS),
+            store: is_kept.then(|| {
+                Box::new(StoreConfig {
+                    retain_ms: None,
+                    ..told
+                })
+            }),
         }
     }
 

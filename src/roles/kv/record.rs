@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
+use crate::model::store::Rope;
+
 use super::known::Done;
 use super::state::{Change, Item, Key, State, Write};
 
@@ -141,18 +143,21 @@ pub(super) fn decode_note(mut note: Bytes) -> Result<Vec<(Bytes, Done)>, Unreada
 }
 
 /// All that is known, as a checkpoint.
-pub(super) fn encode_checkpoint(state: &State, note: &Bytes) -> Bytes {
-    let mut bytes = Vec::with_capacity(32 + note.len() + state.bytes());
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&state.revision().to_le_bytes());
-    bytes.extend_from_slice(&(note.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(note);
+pub(super) fn encode_checkpoint(state: &State, note: &Bytes) -> Rope {
+    let mut rope = Rope::default();
+    rope.put(&[VERSION]);
+    rope.put(&state.revision().to_le_bytes());
+    rope.put(&(note.len() as u64).to_le_bytes());
+    rope.put(note);
+    let mut head = Vec::new();
     for (key, item) in state.items() {
-        put(&mut bytes, SET, (item.revision, item.until_ms), key);
-        bytes.extend_from_slice(&(item.value.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&item.value);
+        head.clear();
+        put(&mut head, SET, (item.revision, item.until_ms), key);
+        head.extend_from_slice(&(item.value.len() as u64).to_le_bytes());
+        rope.put(&head);
+        rope.put_shared(&item.value);
     }
-    bytes.into()
+    rope
 }
 
 /// Reads a checkpoint.

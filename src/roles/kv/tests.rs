@@ -126,7 +126,7 @@ impl Bench {
                 self.step(Event::Disk(Told::Stored { ticket, result }));
             }
             Ask::Checkpoint { through, data } => {
-                self.checkpoint = Some((through, data));
+                self.checkpoint = Some((through, data.into_bytes()));
                 let result = Ok(());
                 self.step(Event::Disk(Told::Checkpointed { through, result }));
             }

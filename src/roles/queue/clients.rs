@@ -17,13 +17,14 @@ use crate::roles::machine::{Action, Caller, Conn};
 use super::Machine;
 use super::flow::Offer;
 use super::tasks::Waiter;
+use super::titanic;
 
 /// A task that waits for room.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) conn: Conn,
     pub(super) offer: Offer,
-    bytes: usize,
+    pub(super) bytes: usize,
 }
 
 /// The envelope of what comes by the front port, and the rest.
@@ -75,6 +76,10 @@ impl Machine {
             let answer = vec![Bytes::from_static(code)];
             return actions.push(caller.send(mdp::to_client(service, answer)));
         }
+        if self.tasks.is_watched() && service.starts_with(titanic::SERVICES) {
+            let answer = self.titanic(&service, body, actions);
+            return actions.push(caller.send(mdp::to_client(service, answer)));
+        }
         let Some(service) = self.services.find_or_add(&service) else {
             self.counters.refused += 1;
             return;
@@ -87,6 +92,11 @@ impl Machine {
     /// The management interface of RFC 8: only `mmi.service` is there, as in its text.
     fn manage(&self, verb: &[u8], body: &[Bytes]) -> &'static [u8] {
         match (verb, body) {
+            (b"mmi.service", [name])
+                if self.tasks.is_watched() && titanic::VERBS.contains(&&**name) =>
+            {
+                b"200"
+            }
             (b"mmi.service", [name]) => {
                 let mut services = self.services.iter();
                 match services.any(|(_, it)| it.name == *name && it.providers() > 0) {
@@ -102,7 +112,7 @@ impl Machine {
     /// Takes a task of a client that cannot be refused, or has it wait.
     fn offer(&mut self, conn: Conn, offer: Offer, actions: &mut Vec<Action>) {
         let bytes = offer.bytes();
-        if self.is_draining || bytes > self.config.bytes_max {
+        if self.is_draining || bytes > self.task_bytes_max() {
             self.counters.refused += 1;
         } else if self.held.is_empty() && self.make_room(bytes) {
             self.accept(offer, actions);
@@ -134,7 +144,7 @@ impl Machine {
     pub(super) fn admit(&mut self, actions: &mut Vec<Action>) {
         while let Some(first) = self.held.front() {
             let (conn, bytes) = (first.conn, first.bytes);
-            let is_too_large = bytes > self.config.bytes_max;
+            let is_too_large = bytes > self.task_bytes_max();
             if !is_too_large && !self.make_room(bytes) {
                 return;
             }
@@ -174,5 +184,6 @@ fn plain(service: usize, body: Vec<Bytes>, waiter: Waiter) -> Offer {
         trace_id: None,
         deadline: None,
         waiter: Some(waiter),
+        is_kept: false,
     }
 }

@@ -110,7 +110,7 @@ impl Machine {
     /// Takes away a task that waits: it counts as dead. Its service's list is the caller's to sweep.
     pub(super) fn purge_waiting(&mut self, key: Key, actions: &mut Vec<Action>) {
         let task = self.tasks.of(key);
-        task.failure = Some(ours("purged", "somebody had it taken away"));
+        task.failure = Some(ours("purged", "somebody had it taken away").into());
         match std::mem::replace(&mut task.state, State::Dead) {
             State::Queued => {}
             State::Delayed(timer) => self.timers.clear(timer),
@@ -205,7 +205,7 @@ impl Machine {
             1 => "it was not done before its deadline, in 1 attempt".to_owned(),
             attempts => format!("it was not done before its deadline, in {attempts} attempts"),
         };
-        task.failure = Some(ours(OVERDUE, &words));
+        task.failure = Some(ours(OVERDUE, &words).into());
         task.state = State::Dead;
         self.counters.queued -= 1;
         self.counters.dead += 1;

@@ -14,7 +14,7 @@ use crate::roles::machine::{Action, Caller, Conn};
 
 use super::Machine;
 use super::services::Hand;
-use super::tasks::{Failure, Key, Lease, State, Task, Token, Waiter, bytes_of};
+use super::tasks::{Failure, Key, Lease, NOBODY, State, Task, Token, Waiter, bytes_of};
 use super::timers::Timer;
 
 /// The first rest before a task is tried again that failed, and the longest.
@@ -34,6 +34,8 @@ pub(super) struct Offer {
     /// After so long nobody waits for it, and it is begun no more.
     pub(super) deadline: Option<Duration>,
     pub(super) waiter: Option<Waiter>,
+    /// Its answer is kept until it is closed.
+    pub(super) is_kept: bool,
 }
 
 impl Offer {
@@ -44,7 +46,7 @@ impl Offer {
 }
 
 /// Its worker's connection ended.
-fn lost() -> Failure {
+pub(super) fn lost() -> Failure {
     ours("lost", "its worker was lost")
 }
 
@@ -76,7 +78,10 @@ impl Machine {
             state: State::Queued,
             waiters: offer.waiter.into_iter().collect(),
             failure: None,
-            accepted: self.now,
+            accepted_ms: self.wall_ms(self.now),
+            order: self.counters.accepted,
+            is_kept: offer.is_kept,
+            noted: None,
         });
         self.services.of(offer.service).tasks += 1;
         if let Some(id) = id {
@@ -109,7 +114,7 @@ impl Machine {
 
     /// Gives tasks of a service to workers as long as there are both.
     pub(super) fn dispatch(&mut self, service: usize, actions: &mut Vec<Action>) {
-        if self.is_draining {
+        if self.is_draining || self.stalled.is_some() {
             return;
         }
         loop {
@@ -218,9 +223,10 @@ impl Machine {
     /// The task that a token fits while that worker has it; nothing where the attempt has ended.
     pub(super) fn live(&self, token: Token, conn: Conn) -> Option<Key> {
         let task = self.tasks.get(token.key)?;
-        let is_its = matches!(task.state, State::Leased(lease) if lease.conn == conn);
+        let is_its =
+            matches!(task.state, State::Leased(lease) if [conn, NOBODY].contains(&lease.conn));
         let is_live = token.epoch == self.epoch && task.given == token.given && is_its;
-        is_live.then_some(token.key)
+        (is_live && self.stalled.is_none()).then_some(token.key)
     }
 
     /// Ends the attempt that is under way; what its worker has besides is begun.
@@ -257,9 +263,7 @@ impl Machine {
             };
             self.deliver((key, &task), waiter, body, actions);
         }
-        if let Some(id) = task.id {
-            self.ids.done(id, task.attempt, &left.unwrap_or_default());
-        }
+        self.answered_for(key, &mut task, left.unwrap_or_default());
         self.admit(actions);
     }
 

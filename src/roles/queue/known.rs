@@ -39,6 +39,9 @@ pub(super) struct Ids {
     bytes: usize,
 }
 
+/// One answer takes at most an eighth of what there is for all.
+pub(super) const ANSWER_BYTES_MAX: usize = KNOWN_BYTES_MAX / 8;
+
 fn bytes_of(body: Option<&[Bytes]>) -> usize {
     body.unwrap_or_default().iter().map(Bytes::len).sum()
 }
@@ -52,6 +55,15 @@ impl Ids {
         self.known.insert(id, Known::Here(key));
     }
 
+    /// The ids of done tasks, oldest first.
+    pub(super) fn all_done(&self) -> impl Iterator<Item = (&Bytes, &Done)> {
+        let each = self.done.iter();
+        each.filter_map(|id| match self.known.get(id) {
+            Some(Known::Done(done)) => Some((id, done)),
+            Some(Known::Here(_)) | None => None,
+        })
+    }
+
     /// A task is gone without having been done.
     pub(super) fn forget(&mut self, id: &[u8]) {
         self.known.remove(id);
@@ -60,11 +72,14 @@ impl Ids {
     /// A task was done. The oldest ids are forgotten where there are too many; where their answers
     /// are too large, the oldest answers go and their ids stay.
     pub(super) fn done(&mut self, id: Bytes, attempts: u32, body: &[Bytes]) {
-        let bytes = bytes_of(Some(body));
-        // One answer takes at most an eighth of what there is for all.
-        let is_kept = bytes <= KNOWN_BYTES_MAX / 8;
+        let is_kept = bytes_of(Some(body)) <= ANSWER_BYTES_MAX;
         let copy = |frame: &Bytes| Bytes::copy_from_slice(frame);
         let body = is_kept.then(|| body.iter().map(copy).collect::<Vec<Bytes>>());
+        self.was_done(id, attempts, body);
+    }
+
+    /// The same, of an answer that is in memory of its own, or of none.
+    pub(super) fn was_done(&mut self, id: Bytes, attempts: u32, body: Option<Vec<Bytes>>) {
         self.bytes += bytes_of(body.as_deref());
         self.known
             .insert(id.clone(), Known::Done(Done { attempts, body }));

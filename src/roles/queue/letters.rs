@@ -84,8 +84,8 @@ impl Machine {
             fits(&task.state) && service.is_none_or(|service| main == service)
         };
         let found = self.tasks.iter().filter(|(_, task)| is_meant(task));
-        let mut found: Vec<_> = found.map(|(key, task)| (task.accepted, key)).collect();
-        found.sort_by_key(|(accepted, _)| *accepted);
+        let mut found: Vec<_> = found.map(|(key, task)| (task.order, key)).collect();
+        found.sort_by_key(|(order, _)| *order);
         Ok(found.into_iter().map(|(_, key)| key).collect())
     }
 
@@ -111,7 +111,7 @@ impl Machine {
 
     fn listed(&self, key: Key) -> Value {
         let task = self.tasks.get(key).expect("found a moment ago");
-        let age = self.now.saturating_sub(task.accepted).as_millis();
+        let age_ms = self.wall_ms(self.now).saturating_sub(task.accepted_ms);
         let mut listed = json!({
             "task": self.name_of(key, task),
             "service": String::from_utf8_lossy(self.services.name(task.service)),
@@ -119,7 +119,7 @@ impl Machine {
             "priority": task.priority,
             "attempts": task.attempt,
             "bytes": task.body.iter().map(Bytes::len).sum::<usize>(),
-            "age_ms": u64::try_from(age).unwrap_or(u64::MAX),
+            "age_ms": age_ms,
         });
         if let Some(trace_id) = &task.trace_id {
             listed["trace_id"] = String::from_utf8_lossy(trace_id).into();

@@ -19,15 +19,19 @@
 //! | `pins` | tasks that one worker alone is to do |
 //! | `ahead` | what fast plain workers are given before they have answered |
 //! | `room` | how much of it there may be |
+//! | `durable` | the queue with a store: what is said is stored first |
+//! | `titanic` `results` | requests whose answers are fetched later |
 //! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
 
 mod ahead;
 mod clients;
+mod durable;
 mod endings;
 mod flow;
 mod known;
 mod letters;
 mod pins;
+mod results;
 mod room;
 mod services;
 #[cfg(test)]
@@ -36,6 +40,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod titanic;
 mod verbs;
 mod workers;
 
@@ -48,9 +53,13 @@ use serde_json::{Value, json};
 
 use super::Config as RoleConfig;
 use super::machine::{self, Action, Common, Conn, Event};
+use crate::model::store::StoreConfig;
 
 use clients::Held;
+pub use durable::Durable;
+use durable::Ended;
 use known::Ids;
+use results::Results;
 use services::{PLAIN, Services};
 use tasks::{Key, Tasks};
 use timers::{Timer, Timers};
@@ -76,6 +85,12 @@ pub struct Config {
     pub tells_dead: bool,
     /// Bytes of tasks; where they are full, none is taken.
     pub bytes_max: usize,
+    /// How long an answer is kept that nobody fetched, in milliseconds.
+    #[serde(default)]
+    pub keep_ms: u64,
+    /// Where its tasks are kept; without it they end with the process.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub store: Option<Box<StoreConfig>>,
 }
 
 impl Config {
@@ -91,10 +106,13 @@ impl Config {
             ahead: _,
             tells_dead: _,
             bytes_max: _,
+            keep_ms: _,
+            store,
         } = self;
         let is_other = (service, others) != (&next.service, &next.others);
         let fixed = common.fixed_change(&next.common);
-        fixed.or(is_other.then_some("the services of plain requests"))
+        let fixed = fixed.or(is_other.then_some("the services of plain requests"));
+        fixed.or((*store != next.store).then_some("its store"))
     }
 }
 
@@ -188,6 +206,16 @@ pub struct Machine {
     is_watching: bool,
     takes: u64,
     is_draining: bool,
+    /// The time at which `now` was nothing, in milliseconds since 1970.
+    began_ms: u64,
+    /// Answers that are kept until they are closed.
+    results: Results,
+    /// What ended since somebody looked, where somebody does.
+    ended: Ended,
+    /// Why nothing may change now: what is kept of it cannot be.
+    stalled: Option<String>,
+    /// What the names of Titanic's requests are drawn from.
+    rng: fastrand::Rng,
 }
 
 /// The port of plain REP workers.
@@ -214,6 +242,11 @@ impl Machine {
             is_watching: false,
             takes: 0,
             is_draining: false,
+            began_ms: 0,
+            results: Results::default(),
+            ended: Ended::default(),
+            stalled: None,
+            rng: fastrand::Rng::with_seed(epoch.into()),
         }
     }
 
@@ -223,6 +256,7 @@ impl Machine {
     }
 
     fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.expire_results();
         while let Some(timer) = self.timers.pop(self.now) {
             match timer {
                 Timer::Lease(key) => self.expired(key, actions),
@@ -316,7 +350,8 @@ impl machine::Machine for Machine {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.timers.next()
+        let due = [self.timers.next(), self.results.next()];
+        due.into_iter().flatten().min()
     }
 
     fn is_idle(&self) -> bool {

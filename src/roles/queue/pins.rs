@@ -16,6 +16,9 @@ use super::verbs::Refused;
 /// Whose list it is: of which service, and of which worker of it.
 pub(super) type Pin = (usize, Conn);
 
+/// Why what one worker alone was to do is given up.
+pub(super) const UNPINNED: &str = "its worker was lost, and no other was to do it";
+
 impl Services {
     /// The list of a worker of a service; nothing where there are too many.
     fn pin(&mut self, pin: Pin) -> Option<usize> {
@@ -101,7 +104,7 @@ impl Machine {
             let all = self.tasks.iter();
             let its = all.filter(|(_, task)| task.service == number);
             let mut its: Vec<Key> = its.map(|(key, _)| key).collect();
-            its.sort_by_key(|key| self.tasks.get(*key).map(|task| task.accepted));
+            its.sort_by_key(|key| self.tasks.get(*key).map(|task| task.order));
             let name = self.services.name(number).clone();
             *self.services.of(number) = Service::new(name, Some((main, conn)));
             self.services.unpin(number);
@@ -115,8 +118,7 @@ impl Machine {
                     State::Delayed(timer) => self.timers.clear(timer),
                     State::Leased(_) => unreachable!("what it had was taken back"),
                 }
-                let words = "its worker was lost, and no other was to do it";
-                self.note(key, ours("lost", words));
+                self.note(key, ours("lost", UNPINNED));
                 self.bury(key, actions);
             }
         }

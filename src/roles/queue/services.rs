@@ -214,6 +214,15 @@ impl Services {
         &self.all[number]
     }
 
+    /// The number of a service that has a task already, however many there are.
+    pub(super) fn restore(&mut self, name: &Bytes) -> usize {
+        self.find(name).unwrap_or_else(|| {
+            self.all.push(Service::new(name.clone(), None));
+            self.numbers.insert(name.clone(), self.all.len() - 1);
+            self.all.len() - 1
+        })
+    }
+
     pub(super) fn of(&mut self, number: usize) -> &mut Service {
         &mut self.all[number]
     }

@@ -88,6 +88,8 @@ impl World {
             tells_dead: false,
             // Small enough that clients meet it.
             bytes_max: if is_near { 20_000 } else { 8_000 },
+            keep_ms: 0,
+            store: None,
         };
         let bytes_max = config.bytes_max;
         let mut rng = Rng::with_seed(seed);

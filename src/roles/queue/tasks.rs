@@ -4,6 +4,7 @@
 //! [`Token`] besides. A token of an earlier attempt, of an earlier task in the same place or of an
 //! earlier life of the queue fits nothing, so that a late answer is never taken for another's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,14 +13,15 @@ use crate::protocol::envelope;
 use crate::roles::machine::{Caller, Conn};
 
 use super::compact;
+use super::durable::Facet;
 use super::timers::TimerKey;
 
 /// Where a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    index: u32,
+    pub(super) index: u32,
     /// How often the place was used before.
-    generation: u32,
+    pub(super) generation: u32,
 }
 
 impl Key {
@@ -168,6 +170,9 @@ pub(super) struct Deadline {
     pub(super) timer: TimerKey,
 }
 
+/// Who has a lease of an earlier life of the queue: whoever shows its token.
+pub(super) const NOBODY: Conn = Conn(u64::MAX);
+
 /// Who has a task and for how long.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lease {
@@ -201,8 +206,15 @@ pub(super) struct Task {
     pub(super) state: State,
     pub(super) waiters: Vec<Waiter>,
     /// Why the last attempt came to nothing.
-    pub(super) failure: Option<Failure>,
-    pub(super) accepted: Duration,
+    pub(super) failure: Option<Arc<Failure>>,
+    /// When it was accepted, in milliseconds since 1970 where that is known.
+    pub(super) accepted_ms: u64,
+    /// Its number among all that were ever accepted.
+    pub(super) order: u64,
+    /// Its answer is kept until it is closed (Titanic).
+    pub(super) is_kept: bool,
+    /// What is kept of where it is, where that is kept.
+    pub(super) noted: Option<Facet>,
 }
 
 impl Task {
@@ -246,25 +258,68 @@ pub(super) struct Tasks {
     places: Vec<(u32, Option<Task>)>,
     free: Vec<u32>,
     bytes: usize,
+    /// The generation of a place that was not used in this life.
+    fresh: u32,
+    /// What may have changed since somebody looked, where somebody does.
+    touched: Option<Vec<Key>>,
 }
 
 impl Tasks {
+    /// The tasks of an earlier life, whose places are used no more under the names they had.
+    pub(super) fn restored(fresh: u32, tasks: Vec<(Key, Task)>) -> Self {
+        let places = tasks.iter().map(|(key, _)| key.index as usize + 1).max();
+        let mut restored = Self {
+            fresh,
+            touched: Some(tasks.iter().map(|(key, _)| *key).collect()),
+            ..Self::default()
+        };
+        let empty = || (fresh, None);
+        restored.places.resize_with(places.unwrap_or(0), empty);
+        for (key, task) in tasks {
+            restored.bytes += task.bytes;
+            restored.places[key.index as usize] = (key.generation, Some(task));
+        }
+        let free = (0_u32..).zip(&restored.places);
+        let free = free.filter(|(_, (_, task))| task.is_none());
+        restored.free = free.map(|(index, _)| index).collect();
+        restored
+    }
+
+    /// What may have changed since this was asked last: each at least once.
+    pub(super) fn touched(&mut self) -> Vec<Key> {
+        self.touched
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// Whether somebody wants to know what changes.
+    pub(super) fn is_watched(&self) -> bool {
+        self.touched.is_some()
+    }
+
+    fn touch(&mut self, key: Key) {
+        if let Some(touched) = &mut self.touched
+            && touched.last() != Some(&key)
+        {
+            touched.push(key);
+        }
+    }
+
     pub(super) fn insert(&mut self, task: Task) -> Key {
         self.bytes += task.bytes;
-        if let Some(index) = self.free.pop() {
-            let (generation, place) = &mut self.places[index as usize];
-            *place = Some(task);
-            return Key {
-                index,
-                generation: *generation,
-            };
-        }
-        let index = u32::try_from(self.places.len()).expect("their number has a bound");
-        self.places.push((0, Some(task)));
-        Key {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push((self.fresh, None));
+            u32::try_from(self.places.len() - 1).expect("their number has a bound")
+        });
+        let (generation, place) = &mut self.places[index as usize];
+        *place = Some(task);
+        let key = Key {
             index,
-            generation: 0,
-        }
+            generation: *generation,
+        };
+        self.touch(key);
+        key
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Task> {
@@ -273,6 +328,7 @@ impl Tasks {
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Task> {
+        self.touch(key);
         let (generation, task) = self.places.get_mut(key.index as usize)?;
         task.as_mut().filter(|_| *generation == key.generation)
     }
@@ -292,6 +348,7 @@ impl Tasks {
         *generation = generation.wrapping_add(1);
         self.free.push(key.index);
         self.bytes -= task.bytes;
+        self.touch(key);
         Some(task)
     }
 
@@ -302,6 +359,15 @@ impl Tasks {
             let was = std::mem::replace(&mut task.bytes, bytes);
             self.bytes = self.bytes - was + bytes;
         }
+    }
+
+    /// Takes out who waits, of every task.
+    pub(super) fn drain_waiters(&mut self) -> Vec<(Key, Vec<Waiter>)> {
+        let all: Vec<Key> = self.iter().map(|(key, _)| key).collect();
+        let waiters = all
+            .into_iter()
+            .map(|key| (key, std::mem::take(&mut self.of(key).waiters)));
+        waiters.filter(|(_, waiters)| !waiters.is_empty()).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,6 +11,13 @@ use super::tasks::Key;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TimerKey(Duration, u64);
 
+impl TimerKey {
+    /// When it is due.
+    pub(super) fn at(self) -> Duration {
+        self.0
+    }
+}
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timer {

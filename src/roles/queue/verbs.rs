@@ -120,6 +120,10 @@ impl Machine {
         };
         let id = request.id.clone();
         let answered = match request.verb.as_str() {
+            verb if verb != "ls" && self.stalled.is_some() => {
+                let words = self.stalled.clone().unwrap_or_default();
+                Err(Refused(zn1::UNAVAILABLE, words))
+            }
             "submit" => self.submit(&caller, request, actions),
             "take" => self.take(&caller, request, actions),
             "done" => self.done(&caller, request, actions).map(Some),
@@ -208,9 +212,10 @@ impl Machine {
             trace_id,
             deadline,
             waiter,
+            is_kept: false,
         };
         let bytes = offer.bytes();
-        if bytes > self.config.bytes_max {
+        if bytes > self.task_bytes_max() {
             return Err(Refused::new(zn1::TOO_LARGE, "it is larger than the queue"));
         }
         if !self.held.is_empty() || !self.make_room(bytes) {
@@ -318,7 +323,10 @@ impl Machine {
             return Err(Refused::new(zn1::BAD_REQUEST, "`token` is none of ours"));
         };
         match self.live(token, caller.conn) {
-            Some(key) => Ok((key, token)),
+            Some(key) => {
+                self.adopt_lease(key, caller.conn);
+                Ok((key, token))
+            }
             None => {
                 self.counters.late += 1;
                 let words = "too late: the lease is over, and the task may be another's";

@@ -170,7 +170,7 @@ impl Bench {
                 Told::Fetched { ticket, result }
             }
             (Ask::Checkpoint { through, data }, _) => {
-                self.checkpoint = Some((through, data));
+                self.checkpoint = Some((through, data.into_bytes()));
                 let result = Ok(());
                 Told::Checkpointed { through, result }
             }

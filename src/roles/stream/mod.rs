@@ -263,7 +263,7 @@ impl Machine {
 
     fn checkpoint(&mut self, actions: &mut Vec<Action>) {
         if let Some(through) = self.last_seq {
-            let data = self.known();
+            let data = self.known().into();
             actions.push(Action::Disk(Ask::Checkpoint { through, data }));
         }
     }

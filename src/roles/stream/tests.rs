@@ -127,7 +127,7 @@ impl Bench {
                 Told::Fetched { ticket, result }
             }
             (Ask::Checkpoint { through, data }, _) => {
-                self.checkpoint = Some((through, data));
+                self.checkpoint = Some((through, data.into_bytes()));
                 Told::Checkpointed {
                     through,
                     result: Ok(()),

@@ -26,6 +26,7 @@ mod references;
 mod shared_sockets;
 mod size;
 mod stands;
+mod stores;
 mod taken;
 mod topics;
 mod transport;
@@ -67,6 +68,7 @@ pub const CHECKS: &[Check] = &[
     ipc_path::check,
     after::check,
     expressions::check,
+    stores::check,
 ];
 
 /// Every rule about this machine at this moment: what `plan` and `apply` ask beside [`CHECKS`].

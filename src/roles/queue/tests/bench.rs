@@ -76,6 +76,8 @@ impl Bench {
             ahead: 16,
             tells_dead: false,
             bytes_max,
+            keep_ms: 0,
+            store: None,
         };
         Self {
             queue: Machine::new(&config, 7),

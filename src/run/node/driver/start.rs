@@ -18,10 +18,16 @@ pub(in crate::run::node) fn start(config: &Config) -> Result<(), NodeError> {
         }
         Config::Feedback(feedback) => run(config, feedback::Machine::new(feedback)),
         Config::Bus(bus) => run(config, bus::Machine::beside_a_fan(bus)),
-        Config::Queue(queue) => {
-            let epoch = fastrand::u32(..);
-            run(config, queue::Machine::new(queue, epoch))
-        }
+        Config::Queue(queue) => match queue.store {
+            Some(_) => {
+                let now_ms = millis(SystemTime::now());
+                run(
+                    config,
+                    queue::Durable::new(queue, fastrand::u64(..), now_ms),
+                )
+            }
+            None => run(config, queue::Machine::new(queue, fastrand::u32(..))),
+        },
         Config::Stream(stream) => run(config, stream::Machine::new(stream)),
         Config::Kv(kv) => run(config, kv::Machine::new(kv, millis(SystemTime::now()))),
         Config::Spool(spool) => run(config, spool::Machine::new(spool, nanos(SystemTime::now()))),

@@ -1,0 +1,222 @@
+//! Whole copies of a log: made while its role goes on writing, looked at byte by byte, and put back.
+//!
+//! A copy has its name only when all of it is on the disk. Nothing that is there is ever overwritten.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::audit::{Audit, Fault, audit};
+use super::checkpoint;
+use super::files::{File, Files, RealFiles};
+use super::segment;
+
+/// Bytes that are copied at once.
+const CHUNK_BYTES: usize = 1024 * 1024;
+/// How often a copy is begun anew since its log changed under it.
+const TRIES: usize = 5;
+
+/// Why there is no copy.
+#[derive(Debug)]
+pub enum BackupError {
+    /// There is no log in a directory.
+    Nothing(PathBuf),
+    /// Something is there already.
+    Exists(PathBuf),
+    /// A process has the store open.
+    InUse(PathBuf),
+    /// What is to be copied is damaged.
+    Damaged(PathBuf, Vec<Fault>),
+    /// The system refused something.
+    System(PathBuf, io::Error),
+}
+
+impl fmt::Display for BackupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing(dir) => write!(f, "there is no store in {}", dir.display()),
+            Self::Exists(dir) => write!(f, "{} is there already, and not empty", dir.display()),
+            Self::InUse(dir) => write!(f, "the store in {} is in use", dir.display()),
+            Self::Damaged(dir, faults) => {
+                write!(f, "what is in {} is damaged", dir.display())?;
+                faults
+                    .first()
+                    .map_or(Ok(()), |first| write!(f, ": {first}"))
+            }
+            Self::System(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for BackupError {}
+
+/// A directory that is only read, without its lock.
+struct ReadFiles(PathBuf);
+
+fn refused<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Files for ReadFiles {
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if let Ok(name) = entry.file_name().into_string() {
+                // One that went in between is none.
+                found.extend(entry.metadata().ok().map(|facts| (name, facts.len())));
+            }
+        }
+        Ok(found)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(fs::File::open(self.0.join(name))?))
+    }
+
+    fn create(&self, _: &str) -> io::Result<Arc<dyn File>> {
+        refused()
+    }
+
+    fn rename(&self, _: &str, _: &str) -> io::Result<()> {
+        refused()
+    }
+
+    fn remove(&self, _: &str) -> io::Result<()> {
+        refused()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        refused()
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        refused()
+    }
+}
+
+fn system(path: &Path) -> impl Fn(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |error| BackupError::System(path.clone(), error)
+}
+
+/// Reads every byte of the log in a directory, in use or not, and says what is wrong.
+pub fn verify(dir: &Path) -> Result<Audit, BackupError> {
+    if !dir.is_dir() {
+        return Err(BackupError::Nothing(dir.to_owned()));
+    }
+    let found = audit(&ReadFiles(dir.to_owned())).map_err(system(dir))?;
+    match found.segments == 0 && found.is_good() {
+        true => Err(BackupError::Nothing(dir.to_owned())),
+        false => Ok(found),
+    }
+}
+
+/// Copies the log in a directory, in use or not, into another that is new or empty.
+pub fn backup(from: &Path, to: &Path) -> Result<Audit, BackupError> {
+    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
+        return Err(BackupError::Exists(to.to_owned()));
+    }
+    copy(from, to)
+}
+
+/// Puts a copy back as the store of a directory, where there is none.
+pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
+    verify(from)?;
+    if to.exists() {
+        let files = RealFiles::open(to).map_err(system(to))?;
+        files.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => BackupError::InUse(to.to_owned()),
+            _ => BackupError::System(to.to_owned(), error),
+        })?;
+        let listed = files.list().map_err(system(to))?;
+        if !listed.is_empty() {
+            return Err(BackupError::Exists(to.to_owned()));
+        }
+        // Only its lock is there: who takes it meanwhile has the directory anew.
+        fs::remove_file(to.join(super::files::LOCK)).map_err(system(to))?;
+    }
+    copy(from, to)
+}
+
+/// Copies a log under a name of its own first, which it has only when all is on the disk.
+fn copy(from: &Path, to: &Path) -> Result<Audit, BackupError> {
+    let source = ReadFiles(from.to_owned());
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    let part = to.with_file_name(format!("{name}.part"));
+    let mut last = Audit::default();
+    for _ in 0..TRIES {
+        if part.exists() {
+            fs::remove_dir_all(&part).map_err(system(&part))?;
+        }
+        let target = RealFiles::open(&part).map_err(system(&part))?;
+        match copy_files(&source, &target) {
+            Ok(()) => {}
+            // A segment went, with a checkpoint that contains it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && from.is_dir() => continue,
+            Err(error) => return Err(BackupError::System(from.to_owned(), error)),
+        }
+        last = audit(&target).map_err(system(&part))?;
+        if last.is_good() && last.segments > 0 {
+            drop(target);
+            fs::remove_file(part.join(super::files::LOCK)).map_err(system(&part))?;
+            fs::rename(&part, to).map_err(system(to))?;
+            let parent = to.parent().filter(|it| !it.as_os_str().is_empty());
+            let parent = fs::File::open(parent.unwrap_or(Path::new(".")));
+            parent.and_then(|it| it.sync_all()).map_err(system(to))?;
+            return Ok(last);
+        }
+    }
+    fs::remove_dir_all(&part).map_err(system(&part))?;
+    match last.faults.is_empty() {
+        true => Err(BackupError::Nothing(from.to_owned())),
+        false => Err(BackupError::Damaged(from.to_owned(), last.faults)),
+    }
+}
+
+fn copy_files(source: &dyn Files, target: &dyn Files) -> io::Result<()> {
+    // The checkpoint first: what is removed after it was read is missed by the look at the copy, and
+    // what was removed before is in it.
+    match copy_file(source, target, checkpoint::NAME) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        copied => copied?,
+    }
+    let mut names: Vec<String> = source.list()?.into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| segment::first_seq(name).is_some());
+    names.sort_unstable();
+    for (number, name) in names.iter().enumerate() {
+        copy_file(source, target, name)?;
+        if number + 1 == names.len() {
+            cut(target, name)?;
+        }
+    }
+    target.sync_dir()
+}
+
+fn copy_file(source: &dyn Files, target: &dyn Files, name: &str) -> io::Result<()> {
+    let file = source.open(name)?;
+    let copy = target.create(name)?;
+    let mut bytes = vec![0; CHUNK_BYTES];
+    let mut at = 0;
+    loop {
+        let got = file.read_at(&mut bytes, at)?;
+        if got == 0 {
+            return copy.sync();
+        }
+        copy.write_at(&bytes[..got], at)?;
+        at += got as u64;
+    }
+}
+
+/// Cuts what the writer had under way from the last segment; damage stays, to be found.
+fn cut(target: &dyn Files, name: &str) -> io::Result<()> {
+    let found = audit(target)?;
+    if found.unfinished_bytes > 0 {
+        let file = target.open(name)?;
+        file.truncate(file.length()? - found.unfinished_bytes)?;
+        file.sync()?;
+    }
+    Ok(())
+}
