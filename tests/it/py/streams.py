@@ -107,8 +107,9 @@ def shapes(kind, mark):
         ready(peer),
         command(b"ERROR", b"\x03bad"),
         command(b"ERROR", b"\x09bad"),
-        command(b"PING", b"\0\x0actx"),
-        command(b"PING", b"\0\x0a" + b"c" * 16),
+        # A minute to live: a busy machine is to end no peer for its silence.
+        command(b"PING", b"\x02\x58ctx"),
+        command(b"PING", b"\x02\x58" + b"c" * 16),
         command(b"PING", b"\0\x0a" + b"c" * 17),
         command(b"PING", b"\0"),
         command(b"PING"),
@@ -153,7 +154,7 @@ def changed(kind, mark, seed):
     data = bytearray(greeting(minor=dice.choice((0, 1))))
     data += ready(dice.choice(peers), dice.choice((b"", b"name %d" % seed)))
     answered = len(data)
-    data += command(b"PING", b"\0\x0actx") * dice.choice((0, 1))
+    data += command(b"PING", b"\x02\x58ctx") * dice.choice((0, 1))
     data += (message(b"", b"ZN1", b"ping", b"id") if kind == "ROUTER" else asked(kind, mark))
     data += message(b"", (mark + b"end") * dice.choice((1, 40)))
     for _ in range(dice.choice((1, 1, 2, 3))):
