@@ -57,6 +57,9 @@ pub struct WireLimits {
     pub peer_bytes_max: usize,
 }
 
+/// The parts of one message, unless `limits:` says otherwise.
+pub const PARTS_MAX: usize = 64;
+
 impl WireLimits {
     /// Whether nothing was set, so that a plan need not say it.
     pub fn is_built_in(&self) -> bool {
@@ -72,7 +75,7 @@ impl Default for WireLimits {
             connections_max: 10_000,
             message_bytes_max: 64 * 1024 * 1024,
             message_far_bytes_max: 4 * 1024 * 1024,
-            parts_max: 64,
+            parts_max: PARTS_MAX,
             metadata_bytes_max: 4 * 1024,
             topic_bytes_max: 1024,
             subscriptions_max: 10_000,

@@ -59,6 +59,9 @@ pub fn read(mut data: Bytes) -> Option<Vec<Bytes>> {
 /// What the record of a message of several frames begins with.
 const MAGIC: &[u8] = b"ZNM1";
 
+/// What boasts of more is one frame: anybody may append it, and each frame costs memory of its own.
+const FRAMES_MAX: u32 = 65_536;
+
 /// A message as a record of a stream: its frame, where it has one, else a mark and all of them.
 pub fn record(frames: &[Bytes]) -> Bytes {
     match frames {
@@ -74,7 +77,8 @@ pub fn record(frames: &[Bytes]) -> Bytes {
 
 /// The message that a record of a stream is.
 pub fn frames(record: Bytes) -> Vec<Bytes> {
-    let marked = record.starts_with(MAGIC);
+    let count = record.strip_prefix(MAGIC).and_then(|it| it.first_chunk());
+    let marked = count.is_some_and(|count| u32::from_le_bytes(*count) <= FRAMES_MAX);
     let several = marked.then(|| read(record.slice(MAGIC.len()..))).flatten();
     several.unwrap_or_else(|| vec![record])
 }
@@ -127,6 +131,9 @@ mod tests {
             let message = message(texts);
             assert_eq!(frames(record(&message)), message);
         }
+        let mut boast = b"ZNM1\x01\0\x01\0".to_vec();
+        boast.resize(8 + 4 * 65_537, 0);
+        assert_eq!(frames(boast.into()).len(), 1);
         assert_eq!(record(&message(&["plain"])), "plain");
         let topic = record(&message(&["a", "bc"]));
         assert_eq!(topic, &b"ZNM1\x02\0\0\0\x01\0\0\0a\x02\0\0\0bc"[..]);

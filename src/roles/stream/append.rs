@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::model::limits::stream::{PENDING_BYTES_MAX, PENDING_MAX, PRODUCER_BYTES_MAX};
+use crate::model::limits::stream::{PENDING_BYTES_MAX, PRODUCER_BYTES_MAX};
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
 use crate::protocol::parts;
 use crate::protocol::zn1::{self, Reply, Request};
@@ -13,6 +13,7 @@ use crate::roles::refused::{Refused, params};
 
 use super::known::Note;
 use super::producers::Seen;
+use super::recording::FANNED_PARTS_MAX;
 use super::{Machine, Pending};
 
 /// The params of `append`.
@@ -102,7 +103,7 @@ impl Machine {
             }
         }
         let bytes: usize = records.iter().map(Bytes::len).sum();
-        let is_full = self.pending.len() >= PENDING_MAX
+        let is_full = self.is_busy()
             || (self.pending_bytes > 0 && self.pending_bytes + bytes > PENDING_BYTES_MAX);
         if is_full {
             return Err(Refused::of(&StoreFault::Busy));
@@ -157,7 +158,10 @@ impl Machine {
             actions.push(caller.reply(&receipt(id, first, count, place > 0)));
         }
         for (offset, data) in (first..).zip(append.records) {
-            let mut frames = parts::frames(data);
+            let mut frames = parts::frames(data.clone());
+            if frames.len() >= FANNED_PARTS_MAX {
+                frames = vec![data];
+            }
             frames.push(offset.to_string().into());
             actions.push(Action::Fan { frames });
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::model::limits::stream::{GROUP_BYTES_MAX, GROUPS_MAX, PENDING_MAX};
+use crate::model::limits::stream::{GROUP_BYTES_MAX, GROUPS_MAX};
 use crate::model::store::{Ask, Entry, StoreFault, Stored};
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::machine::{Action, Caller};
@@ -118,14 +118,26 @@ impl Groups {
                 group.consumer.clone_from(consumer);
             }
             Note::Commit { group, offset } => {
+                // Of two that were under way together, the later is not undone by the earlier.
                 if let Some(group) = self.0.get_mut(group) {
-                    group.offset = *offset;
+                    group.offset = group.offset.max(*offset);
                 }
             }
             Note::Forget { group } => {
                 self.0.remove(group);
             }
             Note::Producer(..) => unreachable!("it is no group's"),
+        }
+    }
+
+    /// A take was not stored: whoever owned the group still does, unless another take is under way.
+    fn untake(&mut self, name: &str, generation: u64) {
+        let Some(group) = self.0.get_mut(name).filter(|it| it.given == generation) else {
+            return;
+        };
+        group.given = group.generation;
+        if group.generation == 0 {
+            self.0.remove(name);
         }
     }
 
@@ -184,6 +196,16 @@ impl Machine {
         position.map_err(|fenced| self.fenced(fenced))
     }
 
+    fn may_change(&self) -> Result<(), Refused> {
+        if self.is_draining {
+            return Err(Refused::new(zn1::UNAVAILABLE, "the stream is ending"));
+        }
+        match self.is_busy() {
+            true => Err(Refused::of(&StoreFault::Busy)),
+            false => Ok(()),
+        }
+    }
+
     fn change(
         &mut self,
         caller: &Caller,
@@ -191,12 +213,7 @@ impl Machine {
         note: Note,
         actions: &mut Vec<Action>,
     ) -> Result<Option<Reply>, Refused> {
-        if self.is_draining {
-            return Err(Refused::new(zn1::UNAVAILABLE, "the stream is ending"));
-        }
-        if self.pending.len() >= PENDING_MAX {
-            return Err(Refused::of(&StoreFault::Busy));
-        }
+        self.may_change()?;
         let entry = Entry {
             note: note.encode(),
             records: Vec::new(),
@@ -226,13 +243,14 @@ impl Machine {
             let words = "there are too many groups";
             return Err(Refused::new(zn1::BACK_PRESSURE, words));
         }
+        self.may_change()?;
         let start = self.start;
         let known = self.groups.0.entry(group.clone());
         let known = known.or_insert_with(|| Group {
             offset: start,
             ..Group::default()
         });
-        // Whoever had it is fenced from now on, stored or not.
+        // Whoever had it is fenced while this is under way, too.
         known.given += 1;
         let note = Note::Take {
             group,
@@ -286,6 +304,12 @@ impl Machine {
     ) {
         let Changing { caller, id, note } = change;
         if let Err(fault) = result {
+            if let Note::Take {
+                group, generation, ..
+            } = &note
+            {
+                self.groups.untake(group, *generation);
+            }
             return self.answer(caller, id, Err(Refused::of(&fault)), actions);
         }
         self.groups.apply(&note);

@@ -34,6 +34,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::model::limits::stream::PENDING_MAX;
 use crate::model::store::{Ask, StoreConfig, StoreFault, Told};
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
@@ -169,6 +170,11 @@ impl Machine {
     /// What it has counted.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Whether as much is asked as may be under way; what is heard is bounded by itself.
+    fn is_busy(&self) -> bool {
+        self.pending.len().saturating_sub(self.hearing.storing()) >= PENDING_MAX
     }
 
     fn ticket(&mut self, pending: Pending) -> u64 {

@@ -47,6 +47,8 @@ pub(super) struct Fetching {
     start: Start,
     count: usize,
     bytes: usize,
+    /// Whether it goes on with the oldest record where its place is gone: it named none.
+    follows: bool,
     /// Until when it waits for something.
     until: Duration,
 }
@@ -100,6 +102,7 @@ impl Machine {
             start,
             count: asked.count.unwrap_or(READ_RECORDS).min(READ_RECORDS_MAX),
             bytes: asked.bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX),
+            follows: asked.from.is_none() && asked.last.is_none(),
             until: self.now + wait,
         };
         match start {
@@ -188,6 +191,16 @@ impl Machine {
                         )))
                     }
                 }
+            }
+            Err(StoreFault::Gone(start)) => {
+                self.start = self.start.max(start);
+                if fetching.follows
+                    && matches!(fetching.start, Start::Offset(at) if at < self.start)
+                {
+                    let start = Start::Offset(self.start);
+                    return self.fetch(Fetching { start, ..fetching }, actions);
+                }
+                Err(Refused::of(&StoreFault::Gone(start)))
             }
             Err(fault) => Err(Refused::of(&fault)),
         };

@@ -2,11 +2,16 @@
 
 use bytes::Bytes;
 
+use crate::model::limits::PARTS_MAX;
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored};
 use crate::protocol::parts;
 use crate::roles::machine::Action;
 
 use super::{Machine, Pending};
+
+/// A message with so many parts is followed as its record, in one: with its offset it would have more
+/// than a subscriber takes.
+pub(super) const FANNED_PARTS_MAX: usize = PARTS_MAX;
 
 /// A message that is being stored.
 #[derive(Debug)]
@@ -53,6 +58,9 @@ impl Machine {
                 self.counters.recorded += 1;
                 self.fault = None;
                 let mut frames = recording.frames;
+                if frames.len() >= FANNED_PARTS_MAX {
+                    frames = vec![parts::record(&frames)];
+                }
                 frames.push(stored.first_offset.to_string().into());
                 actions.push(Action::Fan { frames });
                 self.wake(actions);

@@ -421,3 +421,55 @@ fn what_is_heard_is_a_record_and_published_as_it_was() {
     hear(&mut bench, &["late"]);
     assert_eq!(bench.machine.counters().unrecorded, 2);
 }
+
+#[test]
+fn who_names_no_place_goes_on_where_records_are_still_kept() {
+    let mut bench = Bench::new();
+    bench.ask(1, "append", json!({}), &["a", "b", "c"]);
+    bench.store(None);
+    bench.answer();
+    bench.ask(1, "read", json!({}), &[]);
+    bench.store(Some(StoreFault::Gone(2)));
+    bench.store(None);
+    let (_, status, told) = bench.answer();
+    assert_eq!((status, &told["offset"]), (200, &2.into()));
+    bench.ask(1, "read", json!({"from": 0}), &[]);
+    bench.store(Some(StoreFault::Gone(2)));
+    assert_eq!(bench.answer().1, 404, "it asked for those that are gone");
+    bench.ask(1, "take", json!({"group": "g"}), &[]);
+    bench.store(None);
+    assert_eq!(bench.answer().2["offset"], 2);
+}
+
+#[test]
+fn a_take_that_was_not_stored_fences_nobody_and_leaves_no_group() {
+    let mut bench = Bench::new();
+    let take = |group: &str| json!({"group": group, "consumer": "somebody"});
+    bench.ask(1, "take", take("g"), &[]);
+    bench.store(None);
+    let (_, _, owned) = bench.answer();
+    for group in ["g", "new"] {
+        bench.ask(2, "take", take(group), &[]);
+        bench.store(Some(StoreFault::NoSpace));
+        assert_eq!(bench.answer().1, 503);
+    }
+    let commit = json!({"group": "g", "generation": owned["generation"], "offset": 0});
+    bench.ask(1, "commit", commit, &[]);
+    bench.store(None);
+    assert_eq!(bench.answer().1, 200);
+    assert_eq!(bench.machine.groups.len(), 1);
+}
+
+#[test]
+fn a_message_of_too_many_parts_to_be_followed_is_followed_in_one() {
+    let mut bench = Bench::new();
+    bench.tell(Event::Message {
+        port: "to news".into(),
+        conn: Conn(9),
+        frames: vec![Bytes::from_static(b"a"); 64],
+    });
+    bench.store(None);
+    let record = bench.records[0].clone();
+    assert_eq!(parts::frames(record.clone()).len(), 64);
+    assert_eq!(bench.fanned, [[record, Bytes::from_static(b"0")]]);
+}
