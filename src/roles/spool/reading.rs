@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::model::limits::spool::{
     PAGE_BYTES, PAGE_BYTES_MAX, PAGE_FRAMES_MAX, PAGE_MAX, WAIT_MS_MAX, WAITING_MAX, WINDOW_MAX,
 };
-use crate::model::store::{Ask, Fetched, Start, StoreFault};
+use crate::model::store::{Ask, Durability, Fetched, Start, StoreFault};
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::machine::{Action, Caller};
 use crate::roles::refused::{Refused, params};
@@ -300,7 +300,9 @@ impl Machine {
     /// Whether messages may be forgotten before they are taken.
     pub(super) fn forgets(&self) -> bool {
         let store = &self.config.store;
-        store.retain_ms.is_some() || store.retain_bytes.is_some()
+        let is_memory = store.durability == Durability::Memory;
+        // Memory has a bound of its own.
+        is_memory || store.retain_ms.is_some() || store.retain_bytes.is_some()
     }
 
     /// Looks whether the oldest message is still there, where it may not be.

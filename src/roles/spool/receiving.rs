@@ -97,6 +97,14 @@ impl Machine {
         self.hearing.begin(bytes, count, actions);
     }
 
+    /// Something was not stored: what is not there takes no room. What is still under way counts on from
+    /// it, so it is put right when nothing is.
+    fn forget_unstored(&mut self) {
+        if self.hearing.storing() == 0 {
+            self.asked_bytes = self.end.bytes;
+        }
+    }
+
     /// What became of a message.
     pub(super) fn stored(
         &mut self,
@@ -110,6 +118,7 @@ impl Machine {
             Err(fault) => {
                 self.counters.dropped.disk += 1;
                 self.fault = Some(fault);
+                self.forget_unstored();
             }
         }
     }
@@ -164,6 +173,11 @@ impl Machine {
         let known = asked.once.as_ref().and_then(|id| self.once.find(id));
         if let Some(at) = known {
             return Ok(Some(receipt(request.id, at, true)));
+        }
+        let is_it = |it: &Pending| matches!(it, Pending::Put(put) if put.once == asked.once);
+        if asked.once.is_some() && self.pending.values().any(is_it) {
+            let words = "it is being stored: ask again to hear where";
+            return Err(Refused::new(zn1::UNAVAILABLE, words));
         }
         let messages = messages(asked.parts.as_deref(), request.body)?;
         if self.is_draining {
@@ -224,7 +238,10 @@ impl Machine {
                 self.keep(stored, put.messages, actions);
                 Ok(Some(receipt(put.id.clone(), at, false)))
             }
-            Err(fault) => Err(Refused::of(&fault)),
+            Err(fault) => {
+                self.forget_unstored();
+                Err(Refused::of(&fault))
+            }
         };
         self.answer(put.caller, put.id, answered, actions);
     }

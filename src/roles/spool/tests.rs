@@ -1,5 +1,6 @@
 //! The spool beside a store that does what it is told to, when it is told to.
 
+mod failing;
 mod latest;
 
 use std::collections::VecDeque;
