@@ -143,33 +143,57 @@ pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
 
 /// Copies a log under a name of its own first, which it has only when all is on the disk.
 fn copy(from: &Path, to: &Path) -> Result<Audit, BackupError> {
-    let source = ReadFiles(from.to_owned());
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let part = to.with_file_name(format!("{name}.part"));
+    let copied = copy_by(from, &part, to);
+    // What is there of somebody else is neither used nor removed.
+    let is_ours =
+        |fault: &BackupError| !matches!(fault, BackupError::InUse(_) | BackupError::Exists(_));
+    if copied.as_ref().is_err_and(is_ours) {
+        // A part of a copy would take space that its store may need.
+        drop(fs::remove_dir_all(&part));
+    }
+    copied
+}
+
+/// The directory for a copy, taken and empty: what an earlier copy left there, which was ended, goes.
+fn emptied(part: &Path) -> Result<RealFiles, BackupError> {
+    let target = RealFiles::open(part).map_err(system(part))?;
+    target.lock().map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => BackupError::InUse(part.to_owned()),
+        _ => BackupError::System(part.to_owned(), error),
+    })?;
+    for (name, _) in target.list().map_err(system(part))? {
+        if !checkpoint::is_name(&name) && segment::first_seq(&name).is_none() {
+            return Err(BackupError::Exists(part.to_owned()));
+        }
+        target.remove(&name).map_err(system(part))?;
+    }
+    Ok(target)
+}
+
+fn copy_by(from: &Path, part: &Path, to: &Path) -> Result<Audit, BackupError> {
+    let source = ReadFiles(from.to_owned());
     let mut last = Audit::default();
     for _ in 0..TRIES {
-        if part.exists() {
-            fs::remove_dir_all(&part).map_err(system(&part))?;
-        }
-        let target = RealFiles::open(&part).map_err(system(&part))?;
+        let target = emptied(part)?;
         match copy_files(&source, &target) {
             Ok(()) => {}
             // A segment went, with a checkpoint that contains it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && from.is_dir() => continue,
             Err(error) => return Err(BackupError::System(from.to_owned(), error)),
         }
-        last = audit(&target).map_err(system(&part))?;
+        last = audit(&target).map_err(system(part))?;
         if last.is_good() && last.segments > 0 {
             drop(target);
-            fs::remove_file(part.join(super::files::LOCK)).map_err(system(&part))?;
-            fs::rename(&part, to).map_err(system(to))?;
+            fs::remove_file(part.join(super::files::LOCK)).map_err(system(part))?;
+            fs::rename(part, to).map_err(system(to))?;
             let parent = to.parent().filter(|it| !it.as_os_str().is_empty());
             let parent = fs::File::open(parent.unwrap_or(Path::new(".")));
             parent.and_then(|it| it.sync_all()).map_err(system(to))?;
             return Ok(last);
         }
     }
-    fs::remove_dir_all(&part).map_err(system(&part))?;
     match last.faults.is_empty() {
         true => Err(BackupError::Nothing(from.to_owned())),
         false => Err(BackupError::Damaged(from.to_owned(), last.faults)),

@@ -36,6 +36,15 @@ pub(super) fn is_name(name: &str) -> bool {
 const WRITE_BYTES: usize = 1024 * 1024;
 
 pub(super) fn write(files: &dyn Files, log: u64, through: u64, data: &Rope) -> io::Result<()> {
+    let written = write_new(files, log, through, data);
+    if written.is_err() {
+        // A part of it would take the space that is missing.
+        drop(files.remove(TEMPORARY));
+    }
+    written
+}
+
+fn write_new(files: &dyn Files, log: u64, through: u64, data: &Rope) -> io::Result<()> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[0; 4]);

@@ -257,6 +257,8 @@ impl Log {
     /// Keeps what a role knows of all batches up to one.
     pub fn checkpoint(&mut self, through: u64, data: &Rope) -> Result<(), StoreFault> {
         self.is_due = false;
+        // Done or not, the next one comes after as much again: a full disk is not filled by trying.
+        self.since_bytes = 0;
         if let Some(refusal) = self.shared.refusal() {
             return Err(refusal);
         }
@@ -273,7 +275,6 @@ impl Log {
         written.map_err(|error| fault("writing a checkpoint", &error))?;
         self.through = Some(through);
         self.checkpoint_bytes = data.len() as u64;
-        self.since_bytes = 0;
         Ok(())
     }
 

@@ -8,9 +8,17 @@ use bytes::Bytes;
 
 use crate::roles::machine::Conn;
 use crate::roles::queue::Machine;
+use crate::roles::queue::compact;
 use crate::roles::queue::known;
 use crate::roles::queue::room::STORED_BYTES_MAX;
 use crate::roles::queue::tasks::{Failure, Key, Lease, NOBODY, State, Task, bytes_of};
+
+/// Frames that keep no more alive than themselves.
+fn owned(frames: &[Bytes]) -> Vec<Bytes> {
+    let mut frames = frames.to_vec();
+    compact(&mut frames);
+    frames
+}
 
 /// Where a task is, as far as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +142,7 @@ impl Machine {
         let answer = Answer {
             attempts,
             until_ms: until.map(|until| self.wall_ms(until)),
-            body: body.map(<[Bytes]>::to_vec),
+            body: body.map(owned),
         };
         self.ended.done.push((key, answer));
     }
@@ -210,7 +218,7 @@ impl Machine {
             service: self.services.name(task.service).clone(),
             id: task.id.clone(),
             trace_id: task.trace_id.clone(),
-            body: task.body.clone(),
+            body: owned(&task.body),
             facet,
         }
     }

@@ -88,6 +88,8 @@ pub struct Durable {
     flight: Option<Flight>,
     /// Bytes of what waits to be said.
     unsaid_bytes: usize,
+    /// Bytes of what waits to be stored.
+    unstored_bytes: usize,
     /// Connections that are not read since too much does.
     paused: BTreeSet<Conn>,
     /// When it is looked whether the disk takes anything again.
@@ -113,6 +115,7 @@ impl Durable {
             waiting: VecDeque::new(),
             flight: None,
             unsaid_bytes: 0,
+            unstored_bytes: 0,
             paused: BTreeSet::new(),
             looks_at: None,
             seed,
@@ -130,6 +133,7 @@ impl Durable {
     /// Has kept what changed, and has said what was said when it is.
     fn keep(&mut self, said: Vec<Action>, actions: &mut Vec<Action>) {
         let changes: VecDeque<Change> = self.queue.changes().into();
+        self.unstored_bytes += changes.iter().map(Change::bytes).sum::<usize>();
         let is_idle = changes.is_empty() && self.waiting.is_empty() && self.flight.is_none();
         // Where nothing can be stored, nothing that is said waits for it.
         let is_still = is_idle || self.queue.stalled().is_some();
@@ -209,7 +213,7 @@ impl Durable {
             }
         }
         actions.extend(says);
-        if self.unsaid_bytes <= UNSAID_BYTES_MAX / 2 {
+        if self.backlog() <= UNSAID_BYTES_MAX / 2 {
             self.resume(actions);
         }
     }
@@ -220,9 +224,14 @@ impl Durable {
         actions.extend(free.map(|conn| Action::Resume { conn }));
     }
 
-    /// Where too much waits to be said, whoever goes on asking is read no further.
+    /// What waits for the disk: a short answer may wait for a large task.
+    fn backlog(&self) -> usize {
+        self.unsaid_bytes + self.unstored_bytes
+    }
+
+    /// Where too much waits for the disk, whoever goes on asking is read no further.
     fn slow_down(&mut self, conn: Conn, actions: &mut Vec<Action>) {
-        if self.unsaid_bytes > UNSAID_BYTES_MAX && self.paused.insert(conn) {
+        if self.backlog() > UNSAID_BYTES_MAX && self.paused.insert(conn) {
             actions.push(Action::Pause { conn });
         }
     }
@@ -280,6 +289,7 @@ impl Durable {
 
     /// All that was stored is known.
     fn begin(&mut self, actions: &mut Vec<Action>) {
+        self.shadow.settle();
         let times = (self.queue.began_ms, self.now);
         self.queue = Machine::restored(&self.queue.config, times, &self.shadow);
         self.queue.rng = fastrand::Rng::with_seed(self.seed);
@@ -294,6 +304,7 @@ impl Durable {
         let records = flight.changes.len() as u64;
         self.log.last = Some((stored.seq, stored.first_offset + records));
         self.log.fault = None;
+        self.unstored_bytes -= flight.changes.iter().map(Change::bytes).sum::<usize>();
         for change in flight.changes {
             self.shadow.apply(change);
         }
@@ -312,6 +323,13 @@ impl Durable {
     /// told that it was done is told that it is not.
     fn crashed(&mut self, flight: Flight, fault: StoreFault, actions: &mut Vec<Action>) {
         self.log.unkept += u64::from(!flight.changes.is_empty());
+        let is_look = flight.changes.is_empty() && self.waiting.is_empty();
+        if is_look && self.queue.stalled().is_some() {
+            // Nothing was done since the last time: there is nothing to undo.
+            self.log.fault = Some(fault);
+            self.looks_at = Some(self.now + REST);
+            return;
+        }
         let why = format!("nothing is taken: {fault}");
         self.log.fault = Some(fault);
         self.looks_at = Some(self.now + REST);
@@ -323,7 +341,7 @@ impl Durable {
                 actions.extend(frames.map(|frames| Action::Send { conn, frames }));
             }
         }
-        self.unsaid_bytes = 0;
+        (self.unsaid_bytes, self.unstored_bytes) = (0, 0);
         self.queue.undo(&self.shadow, why, actions);
         self.resume(actions);
     }

@@ -115,7 +115,10 @@ impl Machine {
                 let lease = Lease {
                     conn: NOBODY,
                     timer: Some(self.timers.set(at, Timer::Lease(key))),
-                    lasts: at.saturating_sub(self.now),
+                    // What is left of it is not what the worker asks for when it extends it.
+                    lasts: at
+                        .saturating_sub(self.now)
+                        .max(Duration::from_millis(self.config.lease_ms)),
                 };
                 self.tasks.of(key).state = State::Leased(lease);
                 self.counters.leased += 1;

@@ -56,6 +56,18 @@ impl Shadow {
         }
     }
 
+    /// All was read. Of several tasks in one place only the newest is there: what ended the others was in
+    /// a batch that is damaged.
+    pub(super) fn settle(&mut self) {
+        let mut newest: HashMap<u32, u32> = HashMap::new();
+        for key in self.tasks.keys() {
+            let known = newest.entry(key.index).or_default();
+            *known = (*known).max(key.generation);
+        }
+        self.tasks
+            .retain(|key, _| newest.get(&key.index) == Some(&key.generation));
+    }
+
     fn insert(&mut self, key: Key, kept: Kept) {
         self.generation = self.generation.max(key.generation.saturating_add(1));
         self.dead += u64::from(kept.facet.place == Place::Dead);

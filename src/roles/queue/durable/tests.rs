@@ -403,3 +403,41 @@ fn a_log_of_something_else_is_not_taken_for_tasks() {
             .contains("not of a queue")
     );
 }
+
+#[test]
+fn where_the_end_of_a_task_is_damaged_its_place_has_the_one_after_it() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    let submit = |bench: &mut Bench, id: &'static str| {
+        let params = json!({"service": "mail", "id": id});
+        assert_eq!(bench.asks(1, "submit", params, &[id]).status, 200);
+    };
+    submit(&mut bench, "first");
+    let taken = bench.asks(1, "take", json!({"service": "mail"}), &[]);
+    let token = json!({"token": taken.result["token"]});
+    let before = bench.batches.len();
+    assert_eq!(bench.asks(1, "done", token, &["answer"]).status, 200);
+    assert_eq!(bench.batches.len(), before + 1);
+    submit(&mut bench, "second");
+    bench.batches.remove(before);
+    bench.restart();
+    bench.open("front", 2);
+    let next = bench.asks(2, "take", json!({"service": "mail"}), &[]);
+    assert_eq!(next.result["task"], "second");
+}
+
+#[test]
+fn a_lease_that_is_extended_after_a_restart_has_its_whole_length_again() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    let params = json!({"service": "mail", "id": "a"});
+    assert_eq!(bench.asks(1, "submit", params, &["a"]).status, 200);
+    let taken = bench.asks(1, "take", json!({"service": "mail"}), &[]);
+    bench.pass(29_900);
+    bench.restart();
+    bench.open("front", 2);
+    let token = json!({"token": taken.result["token"]});
+    assert_eq!(bench.asks(2, "extend", token.clone(), &[]).status, 200);
+    bench.pass(29_000);
+    assert_eq!(bench.asks(2, "done", token, &["answer"]).status, 200);
+}
