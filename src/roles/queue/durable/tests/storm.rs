@@ -282,7 +282,7 @@ fn three_hundred_simulated_storms_lose_nothing_and_do_nothing_twice() {
 
 /// `cargo test --lib ten_thousand_simulated_storms -- --ignored`
 #[test]
-#[ignore = "takes minutes; docs/queue.md has its record"]
+#[ignore = "minutes"]
 fn ten_thousand_simulated_storms_lose_nothing_and_do_nothing_twice() {
     storms(0..10_000);
 }
