@@ -225,3 +225,96 @@ fn a_feedback_that_sees_nothing_says_why_and_one_that_is_killed_goes_on() {
     assert_eq!(pids(&world, "unseen").len(), 1);
     world.ok(&["down"]);
 }
+
+/// Asks a hundred times a second, whatever is answered.
+const LOAD: &str = "\
+import os, time, zmq
+socket = zmq.Context().socket(zmq.DEALER)
+socket.sndhwm = socket.rcvhwm = 0
+socket.connect(os.environ['ZMQNET_TASKS_ENDPOINT'])
+due = time.monotonic()
+while True:
+    socket.send_multipart([b'', b'task'])
+    while socket.poll(0):
+        socket.recv_multipart()
+    due += 0.01
+    time.sleep(max(0, due - time.monotonic()))
+";
+
+/// Does forty tasks a second.
+const SLOW: &str = "\
+import os, time, zmq
+socket = zmq.Context().socket(zmq.REP)
+socket.connect(os.environ['ZMQNET_TASKS_ENDPOINT'])
+due = time.monotonic()
+while True:
+    task = socket.recv()
+    due = max(due, time.monotonic() - 0.025) + 0.025
+    time.sleep(max(0, due - time.monotonic()))
+    socket.send(task)
+";
+
+#[test]
+fn a_feedback_holds_the_age_of_a_queue_and_does_not_swing() {
+    const TARGET_MS: u64 = 500;
+    let world = World::new();
+    let first = ports(12);
+    world.write("load.py", LOAD);
+    world.write("slow.py", SLOW);
+    let text = |fact: &str| {
+        format!(
+            "zmqnet: 1\nname: aged\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+             jobs: {{kind: queue, port: {first}}}\n  \
+             load: {{command: [{python}, load.py]}}\n  \
+             worker: {{command: [{python}, slow.py], replicas: 1..6}}\n  \
+             hand: {{kind: feedback, watch: jobs.{fact}, scale: worker, target: 500ms, every: 200ms}}\n\
+             links:\n  tasks: {{pattern: request, from: load, to: worker, via: jobs}}\n",
+            first + 11,
+            python = python().display(),
+        )
+    };
+    let facts = || {
+        let status = world.ok(&["status", "-o", "json"]).json();
+        let nodes = status["nodes"].as_array().unwrap().iter();
+        let of = |name: &str| {
+            let node = nodes.clone().find(|node| node["name"] == name);
+            node.unwrap()["facts"].clone()
+        };
+        (of("jobs")["age_ms"].as_u64().unwrap(), of("hand"))
+    };
+    // Where the feedback sees no age, one worker is too few and the age grows.
+    world.write("topology.yaml", &text("age"));
+    world.ok(&["apply"]);
+    let blind = wait_for("a queue that grows old", || {
+        let (age_ms, hand) = facts();
+        (age_ms > 2 * TARGET_MS).then_some(hand)
+    });
+    assert!(blind["blindness"].is_string(), "{blind}");
+    assert_eq!(
+        (pids(&world, "worker").len(), &blind["value"]),
+        (1, &Value::Null)
+    );
+    // Where it sees it there are as many as are needed, and no other number from then on.
+    world.write("topology.yaml", &text("age_ms"));
+    world.ok(&["apply"]);
+    wait_for("a young queue", || (facts().0 < TARGET_MS).then_some(()));
+    let (mut ages, mut counts) = (Vec::new(), Vec::new());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(6);
+    while std::time::Instant::now() < until {
+        let (age_ms, hand) = facts();
+        ages.push(age_ms);
+        counts.push(hand["count"].as_u64().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    let moves = counts.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(moves <= 5, "it swings: {counts:?}");
+    ages.sort_unstable();
+    let most = ages[ages.len() * 9 / 10];
+    assert!(most < 2 * TARGET_MS, "{ages:?}");
+    let range = 2..=6;
+    assert!(
+        counts.iter().all(|count| range.contains(count)),
+        "{counts:?}"
+    );
+    world.ok(&["down"]);
+}

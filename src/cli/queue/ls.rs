@@ -1,5 +1,7 @@
 //! `queue ls`: the services of a queue and what waits for them; `--dead`: its dead letters.
 
+use std::time::Duration;
+
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::QueueArgs;
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Outcome};
 use crate::cli::seed::block_on;
-use crate::cli::status::trimmed;
+use crate::cli::status::{ago, trimmed};
 use crate::cli::ui::{self, Format, FormatArgs};
 
 /// List services and tasks
@@ -66,10 +68,24 @@ fn print<const N: usize>(header: [&str; N], keys: [&str; N], rows: &Value) {
     ui::data(trimmed(&table));
 }
 
+/// How long the oldest task that is ready has waited; `-` where none is.
+fn age(row: &Value) -> String {
+    match (row["ready"].as_u64(), row["age_ms"].as_u64()) {
+        (Some(0) | None, _) | (_, None) => "-".to_owned(),
+        (_, Some(ms @ ..1_000)) => format!("{ms}ms"),
+        (_, Some(ms @ ..60_000)) => format!("{:.1}s", ms as f64 / 1_000.0),
+        (_, Some(ms)) => ago(Duration::from_millis(ms)),
+    }
+}
+
 fn services(listed: &Value) {
-    let header = ["SERVICE", "TASKS", "READY", "IDLE", "WORKERS"];
-    let keys = ["name", "tasks", "ready", "idle", "providers"];
-    print(header, keys, &listed["services"]);
+    let header = ["SERVICE", "TASKS", "READY", "AGE", "IDLE", "WORKERS"];
+    let keys = ["name", "tasks", "ready", "age", "idle", "providers"];
+    let mut rows = listed["services"].clone();
+    for row in rows.as_array_mut().into_iter().flatten() {
+        row["age"] = age(row).into();
+    }
+    print(header, keys, &rows);
     let count = |key: &str| cell(&listed["counters"][key]);
     ui::talk(format_args!(
         "{} accepted: {} done, {} dead, {} queued, {} leased",

@@ -209,7 +209,6 @@ impl Machine {
         let task = self.tasks.of(key);
         task.attempt -= 1;
         task.compact();
-        let (service, priority) = (task.service, task.priority);
-        self.services.of(service).push_first(priority, key);
+        self.wait(key, true);
     }
 }

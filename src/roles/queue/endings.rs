@@ -190,6 +190,7 @@ impl Machine {
             }
         }
         self.give_up_overdue(key, actions);
+        self.trim_waits(service);
         let list = self.services.of(service);
         if list.stale > STALE_MAX && list.stale > list.ready() {
             let tasks = &self.tasks;

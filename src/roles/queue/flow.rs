@@ -79,6 +79,7 @@ impl Machine {
             waiters: offer.waiter.into_iter().collect(),
             failure: None,
             accepted_ms: self.wall_ms(self.now),
+            ready_ms: 0,
             order: self.counters.accepted,
             is_kept: offer.is_kept,
             noted: None,
@@ -105,10 +106,8 @@ impl Machine {
 
     /// The time of a task has come.
     pub(super) fn begin(&mut self, key: Key, actions: &mut Vec<Action>) {
-        let task = self.tasks.of(key);
-        task.state = State::Queued;
-        let (service, priority) = (task.service, task.priority);
-        self.services.of(service).push(priority, key);
+        self.wait(key, false);
+        let service = self.tasks.of(key).service;
         self.dispatch(service, actions);
     }
 
@@ -117,17 +116,15 @@ impl Machine {
         if self.is_draining || self.stalled.is_some() {
             return;
         }
-        loop {
-            let Some(key) = self.first(service) else {
-                return;
-            };
+        while let Some(key) = self.first(service) {
             if let Some(hand) = self.services.hand(service) {
                 self.services.of(service).pop();
                 self.lease(key, hand, actions);
             } else if !self.hand_ahead(service, actions) {
-                return;
+                break;
             }
         }
+        self.trim_waits(service);
     }
 
     /// The next task of a service; what has gone out of turn meanwhile is passed over.
@@ -371,9 +368,8 @@ impl Machine {
         if task.attempt >= task.attempts_max {
             return self.bury(key, actions);
         }
-        let (service, priority) = (task.service, task.priority);
         task.compact();
-        self.services.of(service).push_first(priority, key);
+        self.wait(key, true);
     }
 
     /// Takes a task back that its worker could not do: it is tried again after a rest, or given up.

@@ -138,6 +138,10 @@ impl Machine {
             .retain(|key| matches!(state(*key), Some(State::Dead)));
         self.services
             .sweep(|key| matches!(state(key), Some(State::Queued)));
+        let services: Vec<usize> = self.services.iter().map(|(number, _)| number).collect();
+        for service in services {
+            self.trim_waits(service);
+        }
     }
 
     /// Tries dead letters again.

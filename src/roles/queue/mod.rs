@@ -12,6 +12,7 @@
 //! | file | what |
 //! |---|---|
 //! | `tasks` `timers` `services` `known` | what there is: tasks, times, lists, ids |
+//! | `age` | how long the oldest has waited |
 //! | `flow` | the ways of a task, from accepted to completed or dead |
 //! | `endings` | tasks that are not done: dead letters, what was purged, what is overdue |
 //! | `clients` | who asks: in no dialect, by Majordomo; back-pressure |
@@ -23,6 +24,7 @@
 //! | `titanic` `results` | requests whose answers are fetched later |
 //! | `verbs` `letters` | ZN1: `submit take done fail extend`; `ls retry purge` |
 
+mod age;
 mod ahead;
 mod clients;
 mod durable;
@@ -309,11 +311,12 @@ impl Machine {
     fn service_facts(&self) -> Vec<Value> {
         let all = self.services.iter();
         // What waits for a single worker is one row more, of that worker.
-        all.map(|(_, service)| {
+        all.map(|(number, service)| {
             let mut row = json!({
                 "name": String::from_utf8_lossy(&service.name),
                 "tasks": service.tasks,
                 "ready": service.ready(),
+                "age_ms": self.age_ms(number),
                 "idle": service.idle.len(),
                 "workers": service.workers,
                 "providers": service.providers(),
@@ -362,11 +365,17 @@ impl machine::Machine for Machine {
         let mut facts = serde_json::to_value(&self.counters).expect("counters have text keys");
         facts["bytes"] = self.tasks.bytes().into();
         facts["waiting"] = self.held.len().into();
-        let services = self.services.iter().map(|(_, service)| service);
-        let (ready, workers) = services.fold((0, 0), |(ready, workers), service| {
-            (ready + service.ready(), workers + service.providers())
-        });
+        let services = self.services.iter();
+        let (ready, workers, age_ms) = services.fold(
+            (0, 0, 0_u64),
+            |(ready, workers, age_ms), (number, service)| {
+                let age_ms = age_ms.max(self.age_ms(number));
+                let workers = workers + service.providers();
+                (ready + service.ready(), workers, age_ms)
+            },
+        );
         facts["ready"] = ready.into();
+        facts["age_ms"] = age_ms.into();
         facts["workers"] = workers.into();
         facts["services"] = self.service_facts().into();
         facts

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::model::limits::queue::SERVICES_MAX;
 use crate::roles::machine::{Caller, Conn};
 
+use super::age::Waits;
 use super::pins::Pin;
 use super::tasks::Key;
 use super::timers::TimerKey;
@@ -51,6 +52,8 @@ pub(super) struct Service {
     pub(super) name: Bytes,
     /// Tasks that wait for a worker, by priority.
     ready: BTreeMap<i16, VecDeque<Key>>,
+    /// Since when they wait.
+    pub(super) waits: Waits,
     /// How many of those there are no more.
     pub(super) stale: usize,
     /// Workers that wait for a task, the one that has waited longest first.

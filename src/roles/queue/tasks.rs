@@ -209,6 +209,8 @@ pub(super) struct Task {
     pub(super) failure: Option<Arc<Failure>>,
     /// When it was accepted, in milliseconds since 1970 where that is known.
     pub(super) accepted_ms: u64,
+    /// Since when it waits for a worker, where it does; in milliseconds as well.
+    pub(super) ready_ms: u64,
     /// Its number among all that were ever accepted.
     pub(super) order: u64,
     /// Its answer is kept until it is closed (Titanic).

@@ -1,5 +1,6 @@
 //! The queue's promises, step by step, without a socket.
 
+mod age;
 mod ahead;
 mod bench;
 mod bounds;

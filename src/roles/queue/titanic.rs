@@ -134,6 +134,7 @@ impl Machine {
                 self.purge_waiting(key, actions);
                 // It is passed over when its turn comes.
                 self.services.of(service).stale += usize::from(is_listed);
+                self.trim_waits(service);
             }
         }
         self.admit(actions);

@@ -23,8 +23,8 @@ fn owned(frames: &[Bytes]) -> Vec<Bytes> {
 /// Where a task is, as far as it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::roles::queue) enum Place {
-    /// It waits for a worker.
-    Queued,
+    /// It waits for a worker, since a time in milliseconds since 1970.
+    Queued(u64),
     /// It waits for its time, in milliseconds since 1970.
     Delayed(u64),
     /// Somebody took it by a token that is good until a time, on any connection after a restart.
@@ -184,7 +184,7 @@ impl Machine {
 
     fn facet(&self, task: &Task) -> Facet {
         let place = match &task.state {
-            State::Queued => Place::Queued,
+            State::Queued => Place::Queued(task.ready_ms),
             State::Delayed(timer) => Place::Delayed(self.wall_ms(timer.at())),
             State::Leased(lease) => self.place_of(lease),
             State::Dead => Place::Dead,

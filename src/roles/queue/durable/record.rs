@@ -124,7 +124,7 @@ fn put_kept(rope: &mut Rope, key: Key, kept: &Kept) {
 
 fn put_facet(rope: &mut Rope, facet: &Facet) {
     let (place, at_ms) = match facet.place {
-        Place::Queued => (QUEUED, 0),
+        Place::Queued(at_ms) => (QUEUED, at_ms),
         Place::Delayed(at_ms) => (DELAYED, at_ms),
         Place::Taken(at_ms) => (TAKEN, at_ms),
         Place::Given => (GIVEN, 0),
@@ -221,7 +221,7 @@ fn kept(bytes: &mut Bytes) -> Result<Kept, Unreadable> {
 fn facet(bytes: &mut Bytes) -> Result<Facet, Unreadable> {
     let (place, at_ms) = (bytes.try_get_u8()?, bytes.try_get_u64_le()?);
     let place = match place {
-        QUEUED => Place::Queued,
+        QUEUED => Place::Queued(at_ms),
         DELAYED => Place::Delayed(at_ms),
         TAKEN => Place::Taken(at_ms),
         GIVEN => Place::Given,

@@ -52,6 +52,7 @@ impl Machine {
         for (key, kept) in kept {
             queue.put_back(*key, kept);
         }
+        queue.sort_waits();
         let counters = &mut queue.counters;
         counters.accepted = counters.completed + counters.dead + counters.queued + counters.leased;
         queue
@@ -75,6 +76,7 @@ impl Machine {
             waiters: Vec::new(),
             failure: facet.failure.clone(),
             accepted_ms: kept.accepted_ms,
+            ready_ms: 0,
             order: kept.order,
             is_kept: facet.is_kept,
             noted: Some(facet.clone()),
@@ -97,14 +99,22 @@ impl Machine {
         }
         match kept.facet.place {
             // No connection comes back, and nobody else was to do it.
-            Place::Queued | Place::Delayed(_) | Place::Taken(_) | Place::Given | Place::Ahead
+            Place::Queued(_)
+            | Place::Delayed(_)
+            | Place::Taken(_)
+            | Place::Given
+            | Place::Ahead
                 if kept.facet.is_pinned =>
             {
                 self.counters.queued += 1;
                 self.note(key, ours("lost", UNPINNED));
                 self.bury(key, &mut Vec::new());
             }
-            Place::Queued => self.queue(key),
+            Place::Queued(at_ms) => {
+                // Those who wrote no time there wrote 0.
+                let at_ms = if at_ms == 0 { kept.accepted_ms } else { at_ms };
+                self.queue(key, at_ms);
+            }
             Place::Delayed(at_ms) => {
                 let timer = self.timers.set(self.clock(at_ms), Timer::Delay(key));
                 self.tasks.of(key).state = State::Delayed(timer);
@@ -126,7 +136,7 @@ impl Machine {
             Place::Ahead => {
                 self.counters.unbegun += 1;
                 self.tasks.of(key).attempt -= 1;
-                self.queue(key);
+                self.queue(key, u64::MAX);
             }
             Place::Given => {
                 self.counters.lost += 1;
@@ -137,7 +147,7 @@ impl Machine {
                         self.counters.queued += 1;
                         self.bury(key, &mut Vec::new());
                     }
-                    false => self.queue(key),
+                    false => self.queue(key, u64::MAX),
                 }
             }
             Place::Dead => {
@@ -150,11 +160,12 @@ impl Machine {
         }
     }
 
-    fn queue(&mut self, key: Key) {
-        let task = self.tasks.of(key);
-        let (service, priority) = (task.service, task.priority);
+    /// Puts a task into the list of its service, since a time that is not after now.
+    fn queue(&mut self, key: Key, since_ms: u64) {
+        let now_ms = self.wall_ms(self.now);
+        self.tasks.of(key).ready_ms = since_ms.min(now_ms);
         self.counters.queued += 1;
-        self.services.of(service).push(priority, key);
+        self.line_up(key, false);
     }
 
     /// Whoever shows the token of an earlier life has that lease from now on, as any other.

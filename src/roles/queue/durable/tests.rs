@@ -5,6 +5,7 @@ mod storm;
 
 use serde_json::json;
 
+use crate::roles::machine::Event;
 use bench::{Bench, Fate};
 
 #[test]
@@ -440,4 +441,27 @@ fn a_lease_that_is_extended_after_a_restart_has_its_whole_length_again() {
     assert_eq!(bench.asks(2, "extend", token.clone(), &[]).status, 200);
     bench.pass(29_000);
     assert_eq!(bench.asks(2, "done", token, &["answer"]).status, 200);
+}
+
+#[test]
+fn the_age_of_what_waits_goes_on_over_a_restart_and_while_it_is_down() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    for (id, delay_ms) in [("now", 0), ("later", 400)] {
+        let params = json!({"service": "mail", "id": id, "delay_ms": delay_ms});
+        assert_eq!(bench.asks(1, "submit", params, &["x"]).status, 200);
+    }
+    let taken = bench.asks(1, "take", json!({"service": "mail"}), &[]);
+    assert_eq!(taken.result["task"], "now");
+    bench.pass(1_000);
+    bench.tell(Event::Tick);
+    assert_eq!(bench.facts()["age_ms"], 600);
+    bench.restart();
+    bench.ms += 50;
+    bench.open("front", 2);
+    assert_eq!(bench.facts()["age_ms"], 650);
+    // What a worker had that was lost with its connection waits since then.
+    let taken = bench.asks(2, "take", json!({"service": "mail"}), &[]);
+    assert_eq!(taken.result["task"], "later");
+    assert_eq!(bench.facts()["age_ms"], 0);
 }

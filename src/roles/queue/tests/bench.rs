@@ -50,6 +50,12 @@ impl Machine {
             counted.entry(held.offer.service).or_default().1 += 1;
         }
         for (number, service) in self.services.iter() {
+            let all = self.tasks.iter().map(|(_, task)| task);
+            let ready =
+                all.filter(|task| task.service == number && matches!(task.state, State::Queued));
+            let oldest_ms = ready.map(|task| task.ready_ms).min();
+            let age_ms = oldest_ms.map_or(0, |at| self.wall_ms(self.now).saturating_sub(at));
+            assert_eq!(self.age_ms(number), age_ms, "{service:?}");
             let counted = counted.remove(&number).unwrap_or_default();
             assert_eq!((service.tasks, service.held), counted, "{service:?}");
         }

@@ -52,7 +52,11 @@ impl<M: Machine> Driver<M> {
         let id = request.id.clone();
         match request.verb.as_str() {
             "ping" => Reply::new(zn1::OK, id, json!({"name": common(&self.config).name})),
-            "status" => Reply::new(zn1::OK, id, self.facts()),
+            "status" => {
+                // Its facts are of now, also where nothing has happened for a while.
+                self.step(machine::Event::Tick);
+                Reply::new(zn1::OK, id, self.facts())
+            }
             "drain" => {
                 self.is_draining = true;
                 Reply::new(zn1::OK, id, Value::Null)
