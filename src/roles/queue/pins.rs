@@ -96,11 +96,15 @@ impl Machine {
         }
     }
 
-    /// A worker is gone: what nobody else was to do is given up, and whoever looks after the queue may have
-    /// others try it again.
+    /// A worker is gone, or is none any more: what nobody else was to do is given up, and whoever looks
+    /// after the queue may have others try it again. What it still takes by `take` stays.
     pub(super) fn give_up_pinned(&mut self, conn: Conn, actions: &mut Vec<Action>) {
+        let takes = self.peers.get(&conn).and_then(|peer| peer.taker);
         for number in self.services.pins_of(conn) {
             let main = self.services.main(number);
+            if takes == Some(main) {
+                continue;
+            }
             let all = self.tasks.iter();
             let its = all.filter(|(_, task)| task.service == number);
             let mut its: Vec<Key> = its.map(|(key, _)| key).collect();

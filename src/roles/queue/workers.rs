@@ -260,6 +260,7 @@ impl Machine {
         service.workers -= 1;
         service.forget(conn);
         self.take_back(&leases, actions);
+        self.give_up_pinned(conn, actions);
     }
 
     /// Tells Majordomo workers that wait that we live, and gives up those that have been silent.

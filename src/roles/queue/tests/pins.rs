@@ -188,3 +188,64 @@ fn each_further_service_has_ports_of_its_own_for_plain_programs() {
     let names: Vec<_> = names.map(|it| it["name"].clone()).collect();
     assert_eq!(names, ["tasks", "mails", "in.voices"]);
 }
+
+/// A Majordomo worker of a service on a connection.
+fn ready(bench: &mut Bench, conn: u64, service: &str) {
+    bench.front(conn, &["", "MDPW01", "\u{1}", service]);
+}
+
+#[test]
+fn what_a_majordomo_worker_alone_was_to_do_is_given_up_when_it_says_disconnect() {
+    let mut bench = plain();
+    for conn in [5, 6] {
+        bench.open("front", conn);
+    }
+    // It took by `take` once, and what it takes so stays its own.
+    let take = json!({"service": "mail", "wait_ms": 0});
+    assert_eq!(bench.asks(5, "take", take.clone(), &[]).status, 404);
+    for conn in [5, 6] {
+        ready(&mut bench, conn, "echo");
+    }
+    for (id, service) in [("one", "echo"), ("two", "echo"), ("mail", "mail")] {
+        let params = json!({"service": service, "id": id, "wait": true, "worker": 5});
+        assert!(bench.ask(1, "submit", params, &[id]).is_none());
+    }
+    let later = json!({"service": "echo", "id": "three", "delay_ms": 5_000, "worker": 5});
+    assert_eq!(bench.asks(1, "submit", later, &["later"]).status, 200);
+    assert_eq!(bench.one(5)[5], "one");
+    bench.front(5, &["", "MDPW01", "\u{5}"]);
+    let heard = replies(&mut bench, 1);
+    let kinds = heard
+        .iter()
+        .map(|it| (it.status, it.result["kind"].clone()));
+    let lost = (500, json!("lost"));
+    assert_eq!(kinds.collect::<Vec<_>>(), [lost.clone(), lost]);
+    assert!(bench.sent(6).is_empty(), "nobody else does it");
+    assert_eq!((bench.counters().dead, bench.counters().queued), (3, 1));
+    // It may be a worker again, of another service too, and gets what is its own then.
+    ready(&mut bench, 5, "other");
+    let params = json!({"service": "other", "id": "four", "worker": 5});
+    assert_eq!(bench.asks(1, "submit", params, &["four"]).status, 200);
+    assert_eq!(bench.one(5)[5], "four");
+    bench.front(5, &["", "MDPW01", "\u{5}"]);
+    let taken = bench.asks(5, "take", take, &[]);
+    assert_eq!(taken.result["task"], "mail", "that was not given up");
+    // By hand anybody may.
+    assert_eq!(
+        bench.asks(1, "retry", json!({"task": "two"}), &[]).status,
+        200
+    );
+    assert_eq!(bench.one(6)[5], "two");
+}
+
+#[test]
+fn what_a_silent_majordomo_worker_alone_was_to_do_is_given_up() {
+    let mut bench = plain();
+    bench.open("front", 5);
+    ready(&mut bench, 5, "echo");
+    let later = json!({"service": "echo", "id": "later", "delay_ms": 20_000, "worker": 5});
+    assert_eq!(bench.asks(1, "submit", later, &["later"]).status, 200);
+    bench.pass(15_000);
+    assert_eq!((bench.counters().silent, bench.counters().dead), (1, 1));
+    assert_eq!(bench.counters().queued, 0);
+}
