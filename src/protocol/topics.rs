@@ -147,6 +147,20 @@ impl Topics {
         true
     }
 
+    /// The prefixes that a holder holds.
+    pub fn of(&self, holder: u32) -> Vec<Vec<u8>> {
+        let held = self.held.get(&holder).into_iter().flatten();
+        held.map(|at| {
+            let above = |at: &u32| (*at != ROOT).then(|| self.node(*at).parent);
+            let mut labels: Vec<&[u8]> = std::iter::successors(Some(*at), above)
+                .map(|at| &*self.node(at).label)
+                .collect();
+            labels.reverse();
+            labels.concat()
+        })
+        .collect()
+    }
+
     /// Takes back all that a holder subscribed to.
     pub fn leave(&mut self, holder: u32) {
         for at in self.held.remove(&holder).unwrap_or_default() {
@@ -337,7 +351,9 @@ mod tests {
         assert!(topics.remove(3, b"pings"));
         assert!(!topics.remove(3, b"pings") && !topics.remove(3, b"p"));
         assert_eq!(matching(&topics, b"pings"), [1, 2]);
+        assert_eq!(topics.of(1), [&b"ping"[..], b""]);
         topics.leave(1);
+        assert!(topics.of(1).is_empty());
         topics.leave(2);
         assert_eq!(topics.find(b"ping"), None);
         assert!(topics.is_empty());

@@ -1,5 +1,5 @@
 //! The gate: stands beside a program and lets through what its links carry, one connection inside
-//! for each connection outside.
+//! for each connection outside; of a program that publishes, one inside for all.
 //!
 //! ```text
 //! program --plain, loopback or ipc-- gate --as planned, CURVE where planned-- the other side
@@ -85,6 +85,17 @@ pub enum Outer {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         server: Option<Admitted>,
     },
+}
+
+impl Door {
+    /// Whether what the program publishes is taken once and fanned out to all who subscribe outside.
+    /// Where a subscriber is waited for, each has a connection of its own to the program, which is
+    /// what holds back.
+    pub fn fans_out(&self) -> bool {
+        let is_published = self.pattern == Pattern::Pubsub && self.side == Side::From;
+        let listens = matches!(self.outer, Outer::Listens { .. });
+        is_published && listens && self.overflow != Overflow::Block
+    }
 }
 
 impl Config {

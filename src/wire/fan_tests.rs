@@ -32,6 +32,7 @@ pub(super) fn config() -> FanConfig {
         retain_max: 0,
         is_sequenced: false,
         buses: BTreeSet::new(),
+        asks: false,
         tap: Tap::new(&Arc::new(Ring::default()), 0),
     }
 }

@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 use crate::support::{Ran, World, ports, py, python, wait_for};
 
 /// Writes scripts and a manifest whose nodes are `NAME: script`, and applies it.
-struct Network {
-    world: World,
-    file: PathBuf,
+pub(crate) struct Network {
+    pub(crate) world: World,
+    pub(crate) file: PathBuf,
 }
 
 impl Network {
     #[track_caller]
-    fn up(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
+    pub(crate) fn up(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
         let net = Self::written(count, nodes, links, scripts);
         net.apply();
         net
     }
 
-    fn written(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
+    pub(crate) fn written(count: u16, nodes: &str, links: &str, scripts: &[(&str, &str)]) -> Self {
         let world = World::new();
         for (name, body) in scripts {
             let text = format!("import os, sys, time, zmq\nctx = zmq.Context()\n{HELP}\n{body}\n");
@@ -38,28 +38,28 @@ impl Network {
     }
 
     #[track_caller]
-    fn apply(&self) {
+    pub(crate) fn apply(&self) {
         self.world.ok(&["apply", &self.file.display().to_string()]);
     }
 
-    fn logs(&self, instance: &str) -> String {
+    pub(crate) fn logs(&self, instance: &str) -> String {
         self.world.run(&["logs", instance]).stdout
     }
 
     /// Waits until an instance has said something.
     #[track_caller]
-    fn says(&self, instance: &str, line: &str) -> String {
+    pub(crate) fn says(&self, instance: &str, line: &str) -> String {
         wait_for(&format!("{instance} says {line:?}"), || {
             let logs = self.logs(instance);
             logs.contains(line).then_some(logs)
         })
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.world.ok(&["status", "--wires", "-o", "json"]).json()
     }
 
-    fn wire(&self, link: &str, from: &str, to: &str) -> Value {
+    pub(crate) fn wire(&self, link: &str, from: &str, to: &str) -> Value {
         let status = self.status();
         let wires = status["wires"].as_array().unwrap();
         let is_it =
@@ -67,18 +67,18 @@ impl Network {
         wires.iter().find(is_it).unwrap().clone()
     }
 
-    fn pid(&self, name: &str) -> u64 {
+    pub(crate) fn pid(&self, name: &str) -> u64 {
         let status = self.status();
         let nodes = status["nodes"].as_array().unwrap();
         let node = nodes.iter().find(|node| node["name"] == name).unwrap();
         node["pid"].as_u64().unwrap_or(0)
     }
 
-    fn kill(&self, name: &str) {
+    pub(crate) fn kill(&self, name: &str) {
         self.signal("-9", name);
     }
 
-    fn signal(&self, signal: &str, name: &str) {
+    pub(crate) fn signal(&self, signal: &str, name: &str) {
         let pid = self.pid(name).to_string();
         assert!(
             self.world
@@ -422,7 +422,7 @@ fn counted(said: &str) -> u64 {
     rest.split_whitespace().next().unwrap().parse().unwrap()
 }
 
-fn sum(dropped: &Value) -> u64 {
+pub(crate) fn sum(dropped: &Value) -> u64 {
     dropped
         .as_object()
         .unwrap()

@@ -34,6 +34,7 @@ mod mesh_change;
 mod plan;
 mod protocol_doc;
 mod proxy;
+mod publishing;
 mod pydistributed;
 mod pyzmp;
 mod queue;

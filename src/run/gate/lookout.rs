@@ -4,11 +4,13 @@
 //! the program is there and what it shows, and hands that connection out when somebody outside
 //! needs one. A program sees it as a connection whose handshake is not done: no peer yet. Libraries
 //! give such a connection up after a while, libzmq after 30 s; then there is a new one.
+//!
+//! Where one connection serves all it makes one whenever it is asked for one, and no other.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::model::endpoint::Endpoint;
 use crate::model::limits::WireLimits;
@@ -26,8 +28,8 @@ pub(super) struct Lookout {
     pub(super) door: usize,
     pub(super) inner: Endpoint,
     pub(super) limits: WireLimits,
-    /// Who outside needs a connection.
-    pub(super) wanted: mpsc::Receiver<ConnId>,
+    /// Who needs a connection: somebody outside, or the gate itself for all of them.
+    pub(super) wanted: mpsc::Receiver<Option<ConnId>>,
     pub(super) tell: mpsc::Sender<News>,
 }
 
@@ -54,6 +56,28 @@ impl Lookout {
                 // Cancel safe: it only looks.
                 () = held.gone() => {}
             }
+        }
+    }
+
+    /// Makes a connection each time that one is asked for, until the gate ends.
+    pub(super) async fn run_for_all(mut self) {
+        let (mut shown, mut rest) = (None, REST_MIN);
+        let mut last: Option<Instant> = None;
+        while let Some(conn) = self.wanted.recv().await {
+            // A program that ends each connection at once is not dialled for ever without a rest.
+            let is_quick = last.is_some_and(|last| last.elapsed() < REST_MAX * 2);
+            rest = if is_quick {
+                (rest * 2).min(REST_MAX)
+            } else {
+                REST_MIN
+            };
+            if is_quick {
+                sleep(rest).await;
+            }
+            let held = self.meet(&mut shown).await;
+            last = Some(Instant::now());
+            let door = self.door;
+            self.say(News::Spare { door, conn, held }).await;
         }
     }
 

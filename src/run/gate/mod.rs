@@ -4,7 +4,8 @@
 //! It decides who is paired with whom and nothing else: what passes goes from connection to
 //! connection in the hub. Each pair is one connection inside and one outside. Whichever side dials,
 //! the dialled side is met first, and neither is told READY before both are known, so each sees the
-//! type and the identity of the other.
+//! type and the identity of the other. What a program publishes comes by one connection for all that
+//! subscribe, and each of those is a wire.
 //!
 //! Shutdown order, on SIGTERM, SIGINT or `drain`: stop listening, stop reading, write what is on its
 //! way, end with code 0.
@@ -14,6 +15,7 @@ mod keys;
 mod lookout;
 mod pairing;
 mod passage;
+mod publishing;
 mod verbs;
 
 use std::collections::HashMap;
@@ -54,10 +56,10 @@ enum News {
     Present { door: usize, face: Face },
     /// It does not.
     Absent { door: usize, reason: HoldError },
-    /// A connection to the program for one from outside.
+    /// A connection to the program for one from outside, or for all.
     Spare {
         door: usize,
-        conn: ConnId,
+        conn: Option<ConnId>,
         held: Held,
     },
     /// The program's connection for which the other side was reached.
@@ -78,7 +80,8 @@ struct Dial {
 /// One wire: a connection inside and one outside.
 struct Pair {
     door: usize,
-    inner: ConnId,
+    /// None where one connection inside serves all.
+    inner: Option<ConnId>,
     outer: ConnId,
     /// Who is on the other side, as far as it is known: an instance, else an address.
     peer: String,
@@ -120,6 +123,11 @@ struct Gate {
     is_draining: bool,
 }
 
+fn passages(config: &Config, limits: &WireLimits) -> Vec<Passage> {
+    let doors = config.doors.iter();
+    doors.map(|door| Passage::new(door, limits)).collect()
+}
+
 impl Gate {
     fn new(config: &Config) -> Result<Self, NodeError> {
         // A wire takes two: one inside and one outside.
@@ -131,12 +139,13 @@ impl Gate {
         let keys = DoorKeys::open(config).map_err(NodeError::Keys)?;
         let (tell, news) = mpsc::channel(NEWS_MAX);
         let (meet, met) = mpsc::channel(NEWS_MAX);
+        let passages = passages(config, &limits);
         Ok(Self {
             config: config.clone(),
             limits,
             hub,
             keys,
-            passages: config.doors.iter().map(Passage::new).collect(),
+            passages,
             unbound: (0..config.doors.len()).collect(),
             pairs: HashMap::new(),
             outer_of: HashMap::new(),
@@ -224,8 +233,16 @@ impl Gate {
                     identity: bytes::Bytes::new(),
                 };
                 for at in at {
-                    self.hub
-                        .listen_shown(&door.name, at, face.clone(), security.clone())?;
+                    let (place, face) = ((door.name.as_str(), at), face.clone());
+                    match &passage.fan {
+                        Some(fan) => {
+                            let fan = (fan, &self.ring);
+                            self.hub.listen_wires(place, face, fan, security.clone())?;
+                        }
+                        None => self
+                            .hub
+                            .listen_shown(&door.name, at, face, security.clone())?,
+                    }
                     tracing::info!("bound to {at} for {}", door.inner);
                 }
                 let (wanted, asked) = mpsc::channel(self.limits.pending_max);
@@ -238,7 +255,12 @@ impl Gate {
                 };
                 passage.hindrance = Some(format!("nobody listens on {} yet", door.inner));
                 passage.wanted = Some(wanted);
-                self.tasks.spawn(lookout.run());
+                if passage.fan.is_none() {
+                    self.tasks.spawn(lookout.run());
+                } else {
+                    passage.want_publisher();
+                    self.tasks.spawn(lookout.run_for_all());
+                }
             }
             Outer::Dials { at, .. } => {
                 self.hub
@@ -270,7 +292,10 @@ impl Gate {
                     self.hub.close(conn);
                 }
             }
-            News::Spare { door, conn, held } => self.pair(door, (conn, None), held),
+            News::Spare { door, conn, held } => match conn {
+                Some(conn) => self.pair(door, (conn, None), held),
+                None => self.take_publisher(door, held),
+            },
             News::Ready { dial, held } => {
                 if let Some(Dial { door, conn, .. }) = self.dials.remove(&dial)
                     && let Some(outer) = conn

@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 
 use crate::model::socket::SocketType;
 use crate::roles::gate::Outer;
-use crate::wire::hub::{CloseReason, ConnId, DialId, Held, Limit};
+use crate::wire::hub::{CloseReason, ConnId, DialId, Held, Limit, places};
 use crate::wire::keyed::Keys;
 
-use super::{Dial, Gate, Pair, holder, verbs};
+use super::{Dial, Gate, Pair, holder};
 
 impl Gate {
     /// The other side was reached for a connection of the program: it is fetched from its holder.
@@ -35,8 +35,11 @@ impl Gate {
         let Some(passage) = self.passages.iter_mut().find(|it| it.door.name == port) else {
             return;
         };
+        if passage.fan.is_some() {
+            return self.subscriber(port, conn);
+        }
         let wanted = passage.wanted.as_ref();
-        match wanted.map(|wanted| wanted.try_send(conn)) {
+        match wanted.map(|wanted| wanted.try_send(Some(conn))) {
             Some(Ok(())) => passage.waiting.push(conn),
             Some(Err(_)) | None => self.hub.close(conn),
         }
@@ -53,12 +56,16 @@ impl Gate {
         }
         let outer = self.outer_of.remove(&conn).unwrap_or(conn);
         let Some(pair) = self.pairs.get(&outer) else {
-            return;
+            return self.publisher_gone(conn);
         };
         tracing::debug!(door = pair.door, %reason, "an end of a wire is gone");
         // With the second end it is over: what was on its way was written.
-        let other = if conn == outer { pair.inner } else { outer };
-        if self.hub.passed(other).is_none() {
+        let other = if conn == outer {
+            pair.inner
+        } else {
+            Some(outer)
+        };
+        if other.is_none_or(|other| self.hub.passed(other).is_none()) {
             self.forget(outer);
         }
     }
@@ -66,9 +73,11 @@ impl Gate {
     fn forget(&mut self, outer: ConnId) {
         self.look();
         if let Some(pair) = self.pairs.remove(&outer) {
-            self.outer_of.remove(&pair.inner);
+            if let Some(inner) = pair.inner {
+                self.outer_of.remove(&inner);
+            }
             self.passages[pair.door].bury(pair);
-            for place in verbs::places(outer) {
+            for place in places(outer) {
                 self.places.remove(&place);
             }
         }
@@ -145,7 +154,7 @@ impl Gate {
         passage.hindrance = None;
         let pair = Pair {
             door,
-            inner,
+            inner: Some(inner),
             outer,
             peer: match (&passage.door.outer, facts.who) {
                 (Outer::Dials { peer, .. }, _) => peer.to_string(),

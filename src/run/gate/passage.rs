@@ -1,6 +1,6 @@
 //! A door and what is known of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use crate::model::limits::WireLimits;
 use crate::model::policy::Overflow;
 use crate::model::socket::Side;
 use crate::roles::gate::{Door, Outer};
-use crate::wire::hub::{ConnId, Dropped, Flow, Ledger, Passed, Ring, Tap};
+use crate::wire::hub::{ConnId, Dropped, Fan, FanConfig, Flow, Ledger, Passed, Ring, Tap};
 
 use super::Pair;
 
@@ -21,7 +21,11 @@ const GONE_MAX: usize = 64;
 pub(super) struct Passage {
     pub(super) door: Door,
     /// Who asks the lookout for connections; where the program listens.
-    pub(super) wanted: Option<mpsc::Sender<ConnId>>,
+    pub(super) wanted: Option<mpsc::Sender<Option<ConnId>>>,
+    /// What fans out what the program publishes, where that comes by one connection for all.
+    pub(super) fan: Option<Arc<Fan>>,
+    /// That connection.
+    pub(super) publisher: Option<ConnId>,
     /// Connections from outside that wait for one inside.
     pub(super) waiting: Vec<ConnId>,
     /// Why nothing can pass now, in words.
@@ -43,10 +47,12 @@ pub(super) struct Gone {
 }
 
 impl Passage {
-    pub(super) fn new(door: &Door) -> Self {
+    pub(super) fn new(door: &Door, limits: &WireLimits) -> Self {
         Self {
             door: door.clone(),
             wanted: None,
+            fan: door.fans_out().then(|| Arc::new(fan(door, limits))),
+            publisher: None,
             waiting: Vec::new(),
             hindrance: None,
             outward: Passed::default(),
@@ -54,6 +60,22 @@ impl Passage {
             gone: VecDeque::new(),
         }
     }
+}
+
+/// What a program publishes is fanned out as a bus does it, each subscriber within its own bounds.
+fn fan(door: &Door, limits: &WireLimits) -> Fan {
+    Fan::new(FanConfig {
+        overflow: door.overflow,
+        bytes_max: limits.peer_bytes_max,
+        messages_max: door.messages_max.map(u64::from),
+        welcome: None,
+        retain_max: 0,
+        is_sequenced: false,
+        buses: BTreeSet::new(),
+        asks: true,
+        // Each wire has its own.
+        tap: Tap::none(),
+    })
 }
 
 pub(super) fn outer_of(door: &Door) -> &Endpoint {

@@ -9,7 +9,7 @@ use crate::protocol::zn1::{self, Reply, Request};
 use crate::roles::gate::{Config, Outer};
 use crate::run::looking::{LookError, Place};
 use crate::run::node::conns;
-use crate::wire::hub::{ConnId, Passed};
+use crate::wire::hub::{ConnId, Passed, places};
 
 use super::{Gate, Pair, Passage};
 
@@ -152,6 +152,7 @@ impl Gate {
             "wires": own.len(),
             "waiting": waiting.count() + passage.waiting.len(),
             "hindrance": passage.hindrance,
+            "has_publisher": passage.fan.as_ref().map(|_| passage.publisher.is_some()),
             "out": shown(&outward),
             "in": shown(&inward),
         })
@@ -167,7 +168,7 @@ impl Gate {
             "address": pair.address,
             "local": pair.local,
             "outside": pair.outer,
-            "inside": pair.inner,
+            "inside": pair.inner.or(passage.publisher),
             "out": shown(&outward),
             "in": shown(&inward),
         })
@@ -175,10 +176,14 @@ impl Gate {
 
     /// What passed on a wire outwards and inwards, an end that is gone already included.
     fn passed(&self, pair: &Pair) -> [Passed; 2] {
-        let ends = [(pair.outer, &pair.outward), (pair.inner, &pair.inward)];
+        let ends = [
+            (Some(pair.outer), &pair.outward),
+            (pair.inner, &pair.inward),
+        ];
         ends.map(|(conn, ledger)| {
             let mut passed = ledger.passed();
-            passed.add(&self.hub.passed(conn).unwrap_or_default());
+            let living = conn.and_then(|conn| self.hub.passed(conn));
+            passed.add(&living.unwrap_or_default());
             passed
         })
     }
@@ -200,18 +205,11 @@ impl Gate {
             to: to.clone(),
             is_forward,
         };
-        // A connection's number is never used again, so its doubles are free too.
         let [outward, inward] = places(pair.outer);
         self.places.insert(outward, place(is_outward_forward));
         self.places.insert(inward, place(!is_outward_forward));
         [outward, inward]
     }
-}
-
-/// The numbers of the places of a wire.
-pub(super) fn places(outer: ConnId) -> [usize; 2] {
-    let number = usize::try_from(outer.0).unwrap_or(usize::MAX / 4);
-    [number * 2, number * 2 + 1]
 }
 
 /// The last wires of a door that are gone.

@@ -13,7 +13,7 @@ use crate::model::name::InstanceName;
 use crate::protocol::envelope;
 use crate::protocol::zn1::{self, Reply, Request};
 use crate::run::looking::{LookError, Looking, Place};
-use crate::wire::hub::{ConnId, Hub, Ring, Tap};
+use crate::wire::hub::{ConnId, Hub, Ring, Tap, places};
 
 /// How often what was seen is dealt out while nobody asks, so that who no longer asks is forgotten.
 const DEAL_EVERY: Duration = Duration::from_secs(1);
@@ -28,12 +28,6 @@ pub(super) struct Tapping {
     looking: Looking,
     places: HashMap<usize, Place>,
     dealt: Instant,
-}
-
-/// The numbers of the places of a connection: what comes, and what goes.
-fn places(conn: ConnId) -> [usize; 2] {
-    let number = usize::try_from(conn.0).unwrap_or(usize::MAX / 4);
-    [number * 2, number * 2 + 1]
 }
 
 impl Tapping {

@@ -46,6 +46,12 @@ pub(super) fn judge(wire: &Wire, facts: &Facts) -> Option<Result<(), String>> {
     }
     let listening = gates.listens.and_then(|gate| door(facts, gate, wire, None));
     let hindered = listening.and_then(|door| door["hindrance"].as_str());
+    // Its subscribers stay connected, and there is nobody whom they could hear.
+    if let Some(hindered) = hindered
+        && listening.is_some_and(|door| door["has_publisher"] == false)
+    {
+        return Some(Err(hindered.to_owned()));
+    }
     if let Some(gate) = gates.dials {
         let door = door(facts, gate, wire, Some(gates.listener))?;
         if door["wires"].as_u64() > Some(0) {

@@ -46,7 +46,7 @@ impl Hub {
     }
 
     /// The connections of the port that was bound last have this part.
-    fn play(&mut self, part: Part) {
+    pub(super) fn play(&mut self, part: Part) {
         let port = self.ports.last_mut().expect("bound a moment ago");
         port.part = Some(part);
     }

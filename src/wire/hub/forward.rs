@@ -122,7 +122,7 @@ impl Ledger {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, passed: &Passed) {
+    pub(super) fn add(&self, passed: &Passed) {
         let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sum.add(passed);
     }

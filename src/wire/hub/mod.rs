@@ -86,7 +86,7 @@ pub use refusal::{Limit, Refusal, Rejections};
 pub use relay::PairError;
 pub use session::{Claim, Session, SessionConfig};
 use stream::Stream;
-pub use tap::{Ring, Seen, Tap};
+pub use tap::{Ring, Seen, Tap, places};
 use told::Told;
 use unfinished::Unfinished;
 

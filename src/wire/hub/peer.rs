@@ -9,6 +9,7 @@ pub(super) mod fanning;
 mod name;
 mod reading;
 mod sending;
+mod wire;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -104,6 +105,8 @@ struct State {
     is_told: bool,
     /// Messages were sent that nobody tried to write.
     gathers: bool,
+    /// Its fan-out ends: what waits is written, and nothing is read any more.
+    is_ending: bool,
     /// Something was sent in this turn of the hub's owner.
     is_in_turn: bool,
     is_paused: bool,
@@ -135,7 +138,7 @@ impl Peer {
         session.share(Share::new(wiring.unfinished.clone(), wake.clone()));
         let (forwards, ends) = (wiring.forwards, wiring.ends);
         let fanning = wiring.part.take();
-        let fanning = fanning.map(|part| Fanning::new(part, &mut session));
+        let fanning = fanning.map(|part| Fanning::new(part, wiring.conn, &mut session));
         let peer = Self {
             wiring,
             since: SystemTime::now(),
@@ -149,13 +152,14 @@ impl Peer {
                 forwards: forwards || fanning.is_some(),
                 is_told: false,
                 gathers: false,
+                is_ending: false,
                 is_in_turn: false,
                 is_paused: false,
                 waits_for: None,
                 ended: None,
                 pings,
             }),
-            forward: forwards.then(Forward::default),
+            forward: (forwards && fanning.is_none()).then(Forward::default),
             fanning,
         };
         (Arc::new(peer), reading)
@@ -350,7 +354,7 @@ impl Peer {
         let writes = waits || session.is_behind();
         let wire = self.forward.as_ref().map(Forward::stage);
         let (is_ending, is_over) = match wire {
-            None => (false, is_cut),
+            None => (state.is_ending, is_cut || state.is_ending && !writes),
             Some(stage) => (stage.is_ending, stage.is_done(writes)),
         };
         Wants {

@@ -4,13 +4,21 @@
 //! A port that shows a program accepts only while there is one: who dials while it is gone waits in
 //! the kernel's backlog, which to a socket library is a peer that is not there yet.
 
-use crate::model::endpoint::Endpoint;
+use std::sync::Arc;
 
-use super::forward::{Flow, Passed};
+use bytes::Bytes;
+
+use crate::model::endpoint::Endpoint;
+use crate::model::socket::SocketType;
+
+use super::fan::{self, Fan};
+use super::forward::{Flow, Ledger, Passed};
 use super::guard::Security;
 use super::hold::{Face, GREETING_BYTES, Held};
 use super::opening::Side;
+use super::peer::fanning::Part;
 use super::session::{Session, SessionConfig};
+use super::tap::Ring;
 use super::{CloseReason, ConnId, ConnectionFacts, Hub, ListenError, Order, Origin, Room};
 
 /// Why two connections cannot be paired.
@@ -34,6 +42,20 @@ impl Hub {
         self.listen_as((name, endpoint), about, Room::showing(face))
     }
 
+    /// The same for subscribers of what a program publishes: each gets by `fan` what it subscribes
+    /// to, and is a wire that can be looked at by `ring`.
+    pub fn listen_wires(
+        &mut self,
+        (name, endpoint): (&str, &Endpoint),
+        face: Face,
+        (fan, ring): (&Arc<Fan>, &Arc<Ring>),
+        security: Security,
+    ) -> Result<(), ListenError> {
+        self.listen_shown(name, endpoint, face, security)?;
+        self.play(Part::Wire(fan.clone(), ring.clone()));
+        Ok(())
+    }
+
     /// Shows new connections of the ports of a name as `face`, or accepts none.
     pub fn show(&self, name: &str, face: Option<&Face>) {
         let ports = self.ports.iter().enumerate();
@@ -50,6 +72,39 @@ impl Hub {
         held: Held,
         face: &Face,
     ) -> Result<ConnId, CloseReason> {
+        self.adopt(name, held, (face, None))
+    }
+
+    /// Takes a connection to a program that publishes: it is asked for what the subscribers of a fan
+    /// want, and what it sends goes there.
+    pub fn adopt_publisher(
+        &mut self,
+        name: &str,
+        held: Held,
+        fan: &Arc<Fan>,
+    ) -> Result<ConnId, CloseReason> {
+        let face = Face {
+            socket_type: SocketType::Xsub,
+            identity: Bytes::new(),
+        };
+        let part = Part::In {
+            fan: fan.clone(),
+            topics: Arc::default(),
+            origin: fan::Origin::default(),
+        };
+        let conn = self.adopt(name, held, (&face, Some(part)))?;
+        if let Some(entry) = self.connections.get(&conn) {
+            entry.peer.take_part(conn);
+        }
+        Ok(conn)
+    }
+
+    fn adopt(
+        &mut self,
+        name: &str,
+        held: Held,
+        (face, part): (&Face, Option<Part>),
+    ) -> Result<ConnId, CloseReason> {
         let mut session = Session::new(SessionConfig {
             socket_type: face.socket_type,
             announce: face.identity.clone(),
@@ -65,7 +120,7 @@ impl Hub {
         }
         session.admit()?;
         let (stream, address) = (held.stream, held.address);
-        let whole = (session, true, None);
+        let whole = (session, true, part);
         let numbered = (self.lobby.number(), name.into());
         Ok(self.enter(numbered, Origin::Met, whole, (stream, address)))
     }
@@ -108,7 +163,13 @@ impl Hub {
         self.connections.get(&conn)?.peer.face()
     }
 
-    /// What passed towards a connection that is paired.
+    /// The books of a subscriber by [`Hub::listen_wires`]: what passed outwards, once it is gone, and
+    /// what passed inwards.
+    pub fn ledgers(&self, conn: ConnId) -> Option<[Arc<Ledger>; 2]> {
+        self.connections.get(&conn)?.peer.ledgers()
+    }
+
+    /// What passed towards a connection that is paired, or that is a subscriber.
     pub fn passed(&self, conn: ConnId) -> Option<Passed> {
         self.connections.get(&conn)?.peer.passed()
     }

@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use crate::model::limits::hub::{TAP_BYTES_MAX, TAP_FRAME_BYTES_MAX, TAP_MESSAGES_MAX};
 
+use super::event::ConnId;
+
 /// A message that passed.
 #[derive(Debug, Clone)]
 pub struct Seen {
@@ -59,6 +61,13 @@ impl Ring {
     }
 }
 
+/// The numbers of the two places of a connection at which messages are seen. Its own number is never
+/// used again, so its doubles are free too.
+pub fn places(conn: ConnId) -> [usize; 2] {
+    let number = usize::try_from(conn.0).unwrap_or(usize::MAX / 4);
+    [number * 2, number * 2 + 1]
+}
+
 /// One place that can be looked at.
 #[derive(Debug, Clone)]
 pub struct Tap {
@@ -71,6 +80,11 @@ impl Tap {
     pub fn new(ring: &Arc<Ring>, place: usize) -> Self {
         let ring = ring.clone();
         Self { ring, place }
+    }
+
+    /// Nobody's.
+    pub fn none() -> Self {
+        Self::new(&Arc::default(), 0)
     }
 
     /// Whether somebody looks.

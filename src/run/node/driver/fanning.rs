@@ -36,6 +36,7 @@ pub(super) fn fan(config: &roles::Config, tapping: &mut Tapping) -> Option<Arc<F
         retain_max: if config.retain { bus::RETAINED_MAX } else { 0 },
         is_sequenced: config.sequence,
         buses: config.buses.clone(),
+        asks: false,
         tap: tapping.all(),
     })))
 }
@@ -50,6 +51,7 @@ fn tail(config: &stream::Config, tapping: &mut Tapping) -> Fan {
         retain_max: 0,
         is_sequenced: false,
         buses: BTreeSet::new(),
+        asks: false,
         tap: tapping.all(),
     })
 }
@@ -66,6 +68,7 @@ fn updates(tapping: &mut Tapping) -> Fan {
         retain_max: 0,
         is_sequenced: false,
         buses: BTreeSet::new(),
+        asks: false,
         tap: tapping.all(),
     })
 }

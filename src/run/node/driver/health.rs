@@ -209,6 +209,7 @@ mod tests {
             retain_max: 0,
             is_sequenced: false,
             buses: BTreeSet::new(),
+            asks: false,
             tap: Tap::new(&Arc::new(Ring::default()), 0),
         });
         let mut shown = Shown::new();

@@ -69,6 +69,7 @@ impl Both {
             retain_max: if has_more { RETAINED_MAX } else { 0 },
             is_sequenced: has_more,
             buses: BTreeSet::new(),
+            asks: false,
             tap: Tap::new(&Arc::new(Ring::default()), 0),
         });
         let mut both = Self {

@@ -20,12 +20,14 @@
 mod alike_tests;
 pub(super) mod cut;
 mod facts;
+mod greeting;
 pub(super) mod lane;
 mod retain;
 mod sequence;
 #[cfg(test)]
 mod simulation;
 mod taking;
+pub(super) mod union;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -33,7 +35,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use bytes::{BufMut, Bytes};
 
 use crate::model::policy::Overflow;
-use crate::protocol::topics::{Prefix, READY_PREFIX, Topics};
+use crate::protocol::topics::{Prefix, Topics};
 
 use super::ConnId;
 use super::forward::Passed;
@@ -44,6 +46,7 @@ use lane::{Bounds, Source, Span};
 use retain::Retained;
 use sequence::Sequences;
 use taking::Taking;
+use union::Union;
 
 /// More pieces than this are put together before they are written.
 const PIECES_MAX: usize = 16;
@@ -66,6 +69,9 @@ pub struct FanConfig {
     /// What other buses that subscribe here call themselves: each gets by a connection what was
     /// published first at one bus, which the connection names behind a `~`, else what was published here.
     pub buses: BTreeSet<String>,
+    /// Whether publishers are asked for what is subscribed to, and not for all: then the fan says
+    /// nothing of its own to subscribers.
+    pub asks: bool,
     /// Who looks on.
     pub tap: Tap,
 }
@@ -110,6 +116,8 @@ struct State {
     unmatched: u64,
     retained: Retained,
     sequences: Sequences,
+    /// What publishers are asked for, where that is not all.
+    union: Option<Union>,
     /// What was cut and not delivered yet.
     runs: Vec<Run>,
     /// The messages as they are delivered, where they are not delivered as they came.
@@ -145,6 +153,7 @@ impl Fan {
         Self(Mutex::new(State {
             retained: Retained::new(config.retain_max),
             sequences: Sequences::default(),
+            union: config.asks.then(Union::default),
             config,
             topics: Topics::default(),
             subscribers: Vec::new(),
@@ -248,6 +257,12 @@ impl Fan {
     /// A subscriber is gone; what passed to it is kept in the sum.
     pub(super) fn leave(&self, slot: u32, passed: &Passed) {
         let mut state = self.state();
+        let state = &mut *state;
+        if let Some(union) = &mut state.union {
+            for topic in state.topics.of(slot) {
+                union.leave(&topic);
+            }
+        }
         state.topics.leave(slot);
         state.subscribers[slot as usize] = None;
         state.free.push(slot);
@@ -257,10 +272,17 @@ impl Fan {
     /// A subscriber subscribes to a topic, or to it no more.
     pub(super) fn subscribe(&self, slot: u32, topic: &[u8], is_on: bool) {
         let mut state = self.state();
-        if !is_on {
-            state.topics.remove(slot, topic);
-        } else if state.topics.add(slot, topic) {
-            state.greet(slot, topic);
+        let state = &mut *state;
+        let is_changed = match is_on {
+            true => state.topics.add(slot, topic),
+            false => state.topics.remove(slot, topic),
+        };
+        match &mut state.union {
+            _ if !is_changed => {}
+            Some(union) if is_on => union.join(topic),
+            Some(union) => union.leave(topic),
+            None if is_on => state.greet(slot, topic),
+            None => {}
         }
     }
 
@@ -416,47 +438,6 @@ impl State {
                     }
                 }
             }
-        }
-    }
-
-    /// Tells a subscriber what there is to tell about a new subscription of its.
-    fn greet(&mut self, slot: u32, topic: &[u8]) {
-        let Some(Some(subscriber)) = self.subscribers.get_mut(slot as usize) else {
-            return;
-        };
-        let mut wire = Vec::new();
-        let (mut messages, mut payload) = (0, 0);
-        let welcome = self.config.welcome.as_ref();
-        let is_welcome = welcome.is_some_and(|welcome| welcome.starts_with(topic));
-        if let Some(welcome) = welcome.filter(|_| is_welcome && !subscriber.is_welcomed) {
-            subscriber.is_welcomed = true;
-            encode(std::slice::from_ref(welcome), &mut wire);
-            (messages, payload) = (1, welcome.len() as u64);
-        }
-        for kept in self.retained.of(topic, subscriber.wants) {
-            wire.extend_from_slice(&kept.wire);
-            messages += 1;
-            payload += kept.payload;
-        }
-        if topic.starts_with(READY_PREFIX) {
-            encode(&[Bytes::copy_from_slice(topic)], &mut wire);
-            messages += 1;
-            payload += topic.len() as u64;
-        }
-        if let Some(taker) = subscriber.taker.upgrade()
-            && messages > 0
-        {
-            let span = Span {
-                start: 0,
-                end: wire.len(),
-                messages,
-                payload,
-            };
-            let mut source = Source {
-                bytes: &wire,
-                kept: None,
-            };
-            taker.take_spans(&mut source, &[span]);
         }
     }
 }

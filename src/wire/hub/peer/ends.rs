@@ -126,6 +126,9 @@ impl Peer {
         if let Some(forward) = &self.forward {
             forward.end();
             self.wake.notify_one();
+        } else if self.fanning.is_some() {
+            self.state().is_ending = true;
+            self.wake.notify_one();
         }
     }
 

@@ -8,15 +8,18 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::model::socket::SocketType;
 use crate::wire::hub::fan::cut::Cutter;
 use crate::wire::hub::fan::lane::{Lane, Source, Span};
 use crate::wire::hub::fan::{self, Fan, Origin, Taker};
-use crate::wire::hub::forward::Passed;
+use crate::wire::hub::forward::{Ledger, Passed};
 use crate::wire::hub::inbox::Received;
 use crate::wire::hub::pace::STRETCH;
 use crate::wire::hub::session::Session;
+use crate::wire::hub::tap::Ring;
 use crate::wire::hub::{CloseReason, ConnId};
 
+use super::wire::Wire;
 use super::{Peer, State};
 
 /// Which part a connection has in a fan-out.
@@ -31,6 +34,8 @@ pub(in crate::wire::hub) enum Part {
     },
     /// It gets what it subscribes to.
     Out(Arc<Fan>),
+    /// The same behind a gate, where each is a wire that can be looked at here.
+    Wire(Arc<Fan>, Arc<Ring>),
 }
 
 /// A connection's part, with what it holds of it.
@@ -40,11 +45,14 @@ pub(super) enum Fanning {
         topics: Arc<[Bytes]>,
         origin: Origin,
         cutter: Mutex<Cutter>,
+        /// It is asked for what is subscribed to.
+        is_asked: bool,
     },
     Out {
         fan: Arc<Fan>,
         slot: OnceLock<u32>,
         lane: Mutex<Lane>,
+        wire: Option<Wire>,
     },
 }
 
@@ -54,8 +62,8 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Fanning {
-    pub(super) fn new(part: Part, session: &mut Session) -> Self {
-        match part {
+    pub(super) fn new(part: Part, conn: ConnId, session: &mut Session) -> Self {
+        let (fan, wire) = match part {
             Part::In {
                 fan,
                 topics,
@@ -63,21 +71,31 @@ impl Fanning {
             } => {
                 session.pass_raw();
                 let cutter = Mutex::new(Cutter::new(session.cut_rules()));
-                Self::In {
+                return Self::In {
+                    is_asked: fan.asks(),
                     fan,
                     topics,
                     origin,
                     cutter,
-                }
+                };
             }
-            Part::Out(fan) => {
-                let lane = Mutex::new(Lane::new(fan.bounds()));
-                Self::Out {
-                    fan,
-                    slot: OnceLock::new(),
-                    lane,
-                }
-            }
+            Part::Out(fan) => (fan, None),
+            Part::Wire(fan, ring) => (fan, Some(Wire::new(conn, &ring))),
+        };
+        let lane = Mutex::new(Lane::new(fan.bounds()));
+        Self::Out {
+            fan,
+            slot: OnceLock::new(),
+            lane,
+            wire,
+        }
+    }
+
+    /// The books of a wire of a gate: what passed outwards on a connection that is gone, and inwards.
+    pub(super) fn ledgers(&self) -> Option<[Arc<Ledger>; 2]> {
+        match self {
+            Self::In { .. } => None,
+            Self::Out { wire, .. } => Some(wire.as_ref()?.ledgers.clone()),
         }
     }
 
@@ -122,13 +140,16 @@ impl Peer {
     pub(in crate::wire::hub) fn take_part(self: &Arc<Self>, conn: ConnId) {
         match &self.fanning {
             None => {}
-            Some(Fanning::In { topics, .. }) => {
+            Some(Fanning::In { fan, topics, .. }) => {
                 let mut state = self.state();
+                let wants_each = state.session.socket_type == Some(SocketType::Xpub.as_str());
                 for topic in topics.iter() {
                     // A connection that is gone is reported by its own task.
                     state.session.subscribe(topic.clone(), true).ok();
                 }
                 self.flush_soon(&mut state);
+                drop(state);
+                fan.ask(conn, &self.wake, wants_each);
             }
             Some(Fanning::Out { fan, slot, .. }) => {
                 let identity = self.state().session.identity.clone();
@@ -200,6 +221,7 @@ impl Peer {
                 self.fan_out(&before, 0)?;
             }
             if received.is_empty() {
+                self.ask(fanning);
                 return Ok(false);
             }
             match fanning {
@@ -246,7 +268,7 @@ impl Peer {
                     fan.subscribe(*slot, &topic, is_on);
                 }
                 (Received::Subscribed { .. }, None) => {}
-                (Received::Message(_), _) => self.state().session.dropped.unasked += 1,
+                (Received::Message(frames), _) => self.hand_up(fan, frames),
             }
             if Instant::now() >= until {
                 break;
@@ -256,9 +278,12 @@ impl Peer {
     }
 
     fn take_for_fan(&self, source: &mut Source<'_>, spans: &[Span]) -> u64 {
-        let Some(Fanning::Out { lane, .. }) = &self.fanning else {
+        let Some(Fanning::Out { lane, wire, .. }) = &self.fanning else {
             return 0;
         };
+        if let Some(wire) = wire {
+            wire.see(source.bytes, spans);
+        }
         let mut state = self.state();
         let mut lane = lock(lane);
         let was_waiting = !lane.is_empty() || state.session.is_behind();
@@ -316,12 +341,24 @@ impl Peer {
 
     /// The connection is gone: what passed to it is kept in the fan's sum, once.
     pub(super) fn leave_fan(&self) {
-        let Some(Fanning::Out { fan, slot, lane }) = &self.fanning else {
+        let (fan, slot, lane, wire) = match &self.fanning {
+            None => return,
+            Some(Fanning::In { fan, .. }) => return fan.lose(self.wiring.conn),
+            Some(Fanning::Out {
+                fan,
+                slot,
+                lane,
+                wire,
+            }) => (fan, slot, lane, wire),
+        };
+        let Some(passed) = lock(lane).close() else {
             return;
         };
-        let passed = lock(lane).close();
-        if let (Some(passed), Some(slot)) = (passed, slot.get()) {
+        if let Some(slot) = slot.get() {
             fan.leave(*slot, &passed);
+        }
+        if let Some(wire) = wire {
+            wire.ledgers[0].add(&passed);
         }
     }
 }

@@ -67,6 +67,7 @@ impl Rules {
             retain_max: if self.is_retained { RETAINED_MAX } else { 0 },
             is_sequenced: self.is_sequenced,
             buses: BTreeSet::from([OTHER_BUS.to_owned()]),
+            asks: false,
             tap: Tap::new(&Arc::new(Ring::default()), 0),
         }
     }
