@@ -54,9 +54,10 @@ pub fn lines(bytes: &[u8]) {
     }
 }
 
-/// Prints one line of talk. A closed stderr is nobody's fault, so it is not reported.
+/// Prints one line of talk, in one write: stderr has no buffer, and others may write to it too. That it
+/// is closed is nobody's fault, so it is not reported.
 pub fn talk(line: impl std::fmt::Display) {
-    drop(writeln!(anstream::stderr(), "{line}"));
+    drop(anstream::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
 /// Clears the screen, where standard output is one.

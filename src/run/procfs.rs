@@ -27,6 +27,8 @@ const FILE_BYTES: usize = 4 * 1024;
 const FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How often a family that grows while it is looked at is looked at again.
 const DESCENT_ROUNDS_MAX: usize = 8;
+/// Room for a page of a list of children, the most that the kernel gives at once.
+const CHILDREN_BYTES: usize = 8 * 1024;
 
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,9 +217,12 @@ fn listed_children(pid: u32) -> Option<Vec<u32>> {
 }
 
 fn children_of_thread(pid: u32, thread: u32) -> Option<Vec<u32>> {
-    // A list may come in pieces, each of them short.
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")).ok()?;
-    let words = text.split_ascii_whitespace();
+    // For each read the kernel goes through the list from its beginning, so few large ones: a file
+    // that tells no length is otherwise read by 32 bytes, 64, and so on.
+    let mut text = Vec::with_capacity(CHILDREN_BYTES);
+    let mut file = fs::File::open(format!("/proc/{pid}/task/{thread}/children")).ok()?;
+    file.read_to_end(&mut text).ok()?;
+    let words = str::from_utf8(&text).ok()?.split_ascii_whitespace();
     Some(words.filter_map(|word| word.parse().ok()).collect())
 }
 
