@@ -112,6 +112,12 @@ impl StreamClient {
         self.asker.ask(verb, params, body, wait).await
     }
 
+    /// What the stream knows of itself, as `status` shows it.
+    pub async fn status(&mut self, wait: Duration) -> Result<Value, StreamError> {
+        let reply = self.ask("status", Value::Null, Vec::new(), wait).await?;
+        Ok(reply.result)
+    }
+
     /// Appends events together. Gives the offset of the first.
     pub async fn append(&mut self, events: Vec<Bytes>, wait: Duration) -> Result<u64, StreamError> {
         self.append_at(events, None, wait).await

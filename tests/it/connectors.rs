@@ -207,6 +207,47 @@ fn a_replay_keeps_its_events_as_far_apart_as_they_were_or_nearer() {
 }
 
 #[test]
+fn what_the_other_side_does_not_take_is_left_out_and_said_and_the_rest_is_done() {
+    let (world, first) = (World::new(), ports(9));
+    let text = format!(
+        "zmqnet: 1\nname: net\ndefaults: {{ports: {first}..{}}}\nnodes:\n  bus: {{kind: bus}}\n  \
+         narrow: {{kind: bus, limits: {{message: 16KiB}}}}\n  \
+         events: {{kind: stream, store: {{path: ./data}}, limits: {{message: 64KiB}}}}\n",
+        first + 8
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let large = "x".repeat(100_000);
+    let middle = "y".repeat(30_000);
+    let record = [
+        "stream",
+        "record",
+        "--bus",
+        "bus",
+        "--count",
+        "4",
+        "--timeout",
+        "60s",
+    ];
+    let record = subscribed(&world, &record);
+    for text in ["1", &large, &middle, "2"] {
+        world.ok(&["bus", "pub", "-n", "bus", "ping", text]);
+    }
+    assert_eq!(said(record).0, 1);
+    let read = world.ok(&["stream", "read", "--from", "0"]).stdout;
+    assert_eq!(read, format!("ping 1\nping {middle}\nping 2\n"));
+    let replay = ["stream", "replay", "--bus", "narrow", "--pace", "fast"];
+    let replayed = world.run(&replay);
+    assert_eq!(replayed.code, 1);
+    for words in ["2 published", "1 events left out: more than 15360 bytes"] {
+        assert!(replayed.stderr.contains(words), "{}", replayed.stderr);
+    }
+    let all = ["stream", "replay", "--bus", "bus", "--pace", "fast"];
+    assert!(world.ok(&all).stderr.contains("3 published"));
+    world.ok(&["down"]);
+}
+
+#[test]
 fn a_replay_by_a_link_is_said_not_to_be_built() {
     let world = World::new();
     let text = "zmqnet: 1\nname: net\nnodes:\n  bus: {kind: bus}\n  events: {kind: stream}\n\

@@ -9,6 +9,7 @@ mod groups;
 mod read;
 mod record;
 mod replay;
+mod skipped;
 mod tail;
 
 use std::time::Duration;

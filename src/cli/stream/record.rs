@@ -6,15 +6,18 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::append::BATCH_MAX;
+use super::skipped::{Room, Skipped};
 use super::{Stream, WAIT};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::members::{Target, TargetArgs};
 use crate::cli::seed::{SeedEnv, block_on};
 use crate::cli::ui;
+use crate::client::asking::AskError;
 use crate::client::bus::{BusError, Subscriber};
 use crate::model::quantity;
 use crate::protocol::parts;
+use crate::protocol::zn1;
 use crate::roles::{Kind, bus};
 
 /// Which bus.
@@ -37,6 +40,8 @@ impl BusArgs {
 }
 
 /// Append what a bus says to a stream: each message with all its frames is an event
+///
+/// A message that the stream does not take is left out and counted; the command fails at its end then.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -70,6 +75,7 @@ impl Args {
         let wait = self.timeout.map(quantity::Duration::as_std);
         let deadline = Instant::now() + wait.unwrap_or(FOR_EVER);
         let mut left = self.count.unwrap_or(u64::MAX);
+        let mut skipped = Skipped::default();
         let lost = |error: &BusError| {
             let words = format!("{}: {error}", bus.endpoint);
             Failure::new(Exit::Failed, words)
@@ -78,20 +84,28 @@ impl Args {
             let mut subscriber = Subscriber::new(&bus.endpoint, &bus.keys, topics);
             let ready = subscriber.ready(wait.unwrap_or(WAIT)).await;
             ready.map_err(|error| lost(&error))?;
+            let status = stream.client.status(WAIT).await;
+            let status = status.map_err(|error| stream.failure(&error))?;
+            let room = Room::of(&status, &stream.target);
             ui::talk(format_args!("subscribed at {}", bus.endpoint));
+            let mut gathering = Gathering {
+                subscriber,
+                room,
+                early: None,
+            };
             while left > 0 {
-                let max = usize::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX);
-                let batch = gather(&mut subscriber, deadline, max).await;
+                let max = usize::try_from(left).unwrap_or(BATCH_MAX);
+                let batch = gathering.next(deadline, max).await;
                 let batch = batch.map_err(|error| lost(&error))?;
                 if batch.is_empty() {
                     break;
                 }
                 left -= batch.len() as u64;
-                let appended = stream.client.append(batch, WAIT).await;
-                appended.map_err(|error| stream.failure(&error))?;
+                append(&mut stream, batch, room, &mut skipped).await?;
             }
             Ok::<(), Failure>(())
         })??;
+        skipped.outcome("messages")?;
         match self.count {
             Some(wanted) if left > 0 => {
                 let words = format!("{} of {wanted} messages came", wanted - left);
@@ -102,27 +116,72 @@ impl Args {
     }
 }
 
-/// The next messages as records: one at least, and what is there with it; none when the time is over.
-async fn gather(
-    subscriber: &mut Subscriber,
-    deadline: Instant,
-    max: usize,
-) -> Result<Vec<Bytes>, BusError> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    while batch.len() < max && bytes < BATCH_BYTES_MAX {
-        let wait = match batch.is_empty() {
-            true => deadline.saturating_duration_since(Instant::now()),
-            false => Duration::ZERO,
-        };
-        match subscriber.next(wait).await {
-            Ok(frames) => {
-                let record = parts::record(&frames);
-                bytes += record.len();
-                batch.push(record);
-            }
-            Err(BusError::TimedOut) => break,
-            Err(error) => return Err(error),
+/// Appends records together; those that the stream does not take are left out.
+async fn append(
+    stream: &mut Stream,
+    mut batch: Vec<Bytes>,
+    room: Room,
+    skipped: &mut Skipped,
+) -> Result<(), Failure> {
+    batch.retain(|record| {
+        let why = room.refusal(std::slice::from_ref(record));
+        let is_taken = why.is_none();
+        why.into_iter().for_each(|why| skipped.add(why));
+        is_taken
+    });
+    if batch.is_empty() {
+        return Ok(());
+    }
+    // One that is refused for its size is refused alone.
+    match stream.client.append(batch.clone(), WAIT).await {
+        Err(AskError::Refused(zn1::TOO_LARGE, ..)) => {}
+        appended => return appended.map(drop).map_err(|error| stream.failure(&error)),
+    }
+    for record in batch {
+        match stream.client.append(vec![record], WAIT).await {
+            Err(AskError::Refused(zn1::TOO_LARGE, words, _)) => skipped.add(words),
+            appended => drop(appended.map_err(|error| stream.failure(&error))?),
         }
     }
-    Ok(batch)
+    Ok(())
+}
+
+/// Messages on their way into a stream.
+struct Gathering {
+    subscriber: Subscriber,
+    room: Room,
+    /// A message that did not fit beside others.
+    early: Option<Bytes>,
+}
+
+impl Gathering {
+    /// The next messages as records: one at least, and what is there with it; none when the time is over.
+    async fn next(&mut self, deadline: Instant, max: usize) -> Result<Vec<Bytes>, BusError> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let max = max.min(BATCH_MAX).min(self.room.parts);
+        while batch.len() < max && bytes < BATCH_BYTES_MAX {
+            let record = match self.early.take() {
+                Some(early) => early,
+                None => {
+                    let wait = match batch.is_empty() {
+                        true => deadline.saturating_duration_since(Instant::now()),
+                        false => Duration::ZERO,
+                    };
+                    match self.subscriber.next(wait).await {
+                        Ok(frames) => parts::record(&frames),
+                        Err(BusError::TimedOut) => break,
+                        Err(error) => return Err(error),
+                    }
+                }
+            };
+            let together = bytes + record.len();
+            if !batch.is_empty() && together > self.room.bytes.min(2 * BATCH_BYTES_MAX) {
+                self.early = Some(record);
+                break;
+            }
+            bytes = together;
+            batch.push(record);
+        }
+        Ok(batch)
+    }
 }

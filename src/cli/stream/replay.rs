@@ -7,17 +7,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::read::ago;
 use super::record::BusArgs;
+use super::skipped::{Room, Skipped};
 use super::{Stream, WAIT};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::members::TargetArgs;
 use crate::cli::seed::block_on;
 use crate::cli::ui;
-use crate::client::bus::Publisher;
+use crate::client::bus::{BusError, Publisher};
 use crate::client::stream::{From, StreamEvent};
 use crate::model::limits::stream::READ_RECORDS;
 use crate::model::quantity;
 use crate::protocol::parts;
+use crate::protocol::zn1;
 use crate::roles::bus;
 
 /// How far apart events are published.
@@ -58,6 +60,8 @@ impl Pace {
 }
 
 /// Publish events of a stream at a bus, in their order, each once the bus has the one before
+///
+/// An event that the bus does not take is left out and counted; the command fails at its end then.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -99,8 +103,15 @@ impl Args {
         let mut left = self.count.unwrap_or(u64::MAX);
         let mut until = u64::MAX;
         let mut began: Option<(Instant, u64)> = None;
-        let mut matched = 0;
+        let (mut matched, mut skipped) = (0, Skipped::default());
         block_on(async {
+            let lost = |error: &BusError, help: String| {
+                let words = format!("{}: {error}", bus.endpoint);
+                Failure::new(Exit::Failed, words).help(help)
+            };
+            let status = publisher.status(WAIT).await;
+            let status = status.map_err(|error| lost(&error, "`zmqnet status`".to_owned()))?;
+            let room = Room::of(&status, &bus);
             while left > 0 {
                 let read = stream.client.read(from, READ_RECORDS, Duration::ZERO, WAIT);
                 let page = read.await.map_err(|error| stream.failure(&error))?;
@@ -116,16 +127,23 @@ impl Args {
                         sleep_until(due).await;
                     }
                     let mut frames = parts::frames(event.data.clone());
+                    left -= 1;
+                    if let Some(why) = room.refusal(&frames) {
+                        skipped.add(why);
+                        continue;
+                    }
                     let body = frames.split_off(1);
                     let topic = frames.remove(0);
-                    let sent = publisher.publish(topic, body, WAIT).await;
-                    let sent = sent.map_err(|error| {
-                        let words = format!("{}: {error}", bus.endpoint);
-                        let help = format!("`--from {}` goes on", event.offset);
-                        Failure::new(Exit::Failed, words).help(help)
-                    })?;
-                    matched += sent.matched;
-                    left -= 1;
+                    match publisher.publish(topic, body, WAIT).await {
+                        Ok(sent) => matched += sent.matched,
+                        Err(BusError::Refused(zn1::TOO_LARGE | zn1::BAD_REQUEST, words)) => {
+                            skipped.add(words);
+                        }
+                        Err(error) => {
+                            let help = format!("`--from {}` goes on", event.offset);
+                            return Err(lost(&error, help));
+                        }
+                    }
                 }
                 if page.next >= until {
                     break;
@@ -134,7 +152,9 @@ impl Args {
             Ok::<(), Failure>(())
         })??;
         let done = self.count.unwrap_or(u64::MAX) - left;
-        ui::talk(format_args!("{done} published, matched {matched}"));
+        let published = done - skipped.count();
+        ui::talk(format_args!("{published} published, matched {matched}"));
+        skipped.outcome("events")?;
         match self.count {
             Some(wanted) if left > 0 => {
                 let words = format!("{done} of {wanted} events are there");
