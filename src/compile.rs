@@ -72,6 +72,8 @@ pub struct Machine<'a> {
     pub holders: &'a dyn Fn(&Layout) -> Vec<Held>,
     /// Where a program is: one without `/` is searched, any other is looked at.
     pub find_program: &'a dyn Fn(&Path) -> Option<PathBuf>,
+    /// Of which kind of node the store in a directory is, where there is one that says so.
+    pub kind_of: &'a dyn Fn(&Path) -> Option<String>,
 }
 
 /// What comes of a compilation.
@@ -129,6 +131,7 @@ pub fn plan(inputs: Inputs<'_>) -> Compiled {
             && !has_errors(&compiled.diagnostics)
         {
             topology.programs = programs(&topology, machine);
+            topology.kept = kept(&topology, machine);
             compiled.hindrances = checks::hindrances(&topology);
             compiled.plan = Some(make(&topology, &|path| files.origin(path)));
         }
@@ -151,6 +154,18 @@ fn programs(topology: &Topology, machine: Machine<'_>) -> BTreeMap<PathBuf, Path
         .filter_map(|wanted| {
             let found = (machine.find_program)(&wanted)?;
             Some((wanted, found))
+        })
+        .collect()
+}
+
+/// Whose the stores of this host are that there are.
+fn kept(topology: &Topology, machine: Machine<'_>) -> BTreeMap<PathBuf, String> {
+    let here = topology.instances.iter();
+    here.filter(|instance| topology.place_of(instance).is_here)
+        .filter_map(|instance| {
+            let path = topology.wanted_store(instance)?;
+            let kind = (machine.kind_of)(&path)?;
+            Some((path, kind))
         })
         .collect()
 }

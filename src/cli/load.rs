@@ -18,6 +18,7 @@ use crate::compile::{self, Compiled, Entry, Inputs, Machine};
 use crate::diagnostics::render::human;
 use crate::diagnostics::sources::Sources;
 use crate::diagnostics::{Diagnostic, Severity, codes, has_errors};
+use crate::disk;
 use crate::manifest::topology::CurveMode;
 use crate::model::layout::Layout;
 use crate::model::limits::source::FILE_BYTES_MAX;
@@ -242,6 +243,7 @@ impl Before {
                 facts: &gather,
                 holders: &facts::holders,
                 find_program: &|program| facts::find_program(program, given.search.as_deref()),
+                kind_of: &disk::kind_of,
             }),
         });
         compiled.diagnostics.splice(0..0, self.found);

@@ -389,6 +389,7 @@ fn read(env: &Environment, path: &Path) -> Result<Written, Failure> {
             // Ports that are taken are taken by what is to be found, or do not matter here.
             holders: &|_| Vec::new(),
             find_program: &|program| facts::find_program(program, None),
+            kind_of: &|_| None,
         }),
     });
     match compiled.plan {

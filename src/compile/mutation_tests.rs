@@ -60,6 +60,7 @@ proptest! {
                 facts: &facts,
                 holders: &|_| Vec::new(),
                 find_program: &|program| Some(Path::new("/bin").join(program)),
+                kind_of: &|_| None,
             }),
         });
         let is_wrong = has_errors(&compiled.diagnostics);

@@ -122,6 +122,8 @@ pub const WHICH_HOST: &str = "ZN0510";
 pub const STORE_KEY: &str = "ZN0511";
 /// Two stores in one directory.
 pub const STORE_CLASH: &str = "ZN0512";
+/// A store that is another kind's.
+pub const STORE_KIND: &str = "ZN0513";
 /// `after` in a circle.
 pub const AFTER_CIRCLE: &str = "ZN0601";
 /// Waiting for the end of what does not end.
@@ -398,6 +400,11 @@ pub const CODES: &[Code] = &[
         code: STORE_CLASH,
         title: "two nodes keep what they have in one directory",
         text: "A store has its directory for itself, and locks it: the second node would not start. Instances of\none node have directories of their own in it.\n    settings: {kind: kv, store: {path: ./data}}\n    events: {kind: stream, store: {path: ./data}}           wrong\n    events: {kind: stream, store: {path: ./data/events}}    right",
+    },
+    Code {
+        code: STORE_KIND,
+        title: "the store of another kind of node",
+        text: "What a node keeps has the form of its kind, and a file `kind` in its directory says which. Another\nkind cannot read it. `plan` warns; `apply` starts nothing. Move the directory away (nothing of it is\nlost so), or name another one.",
     },
     Code {
         code: AFTER_CIRCLE,

@@ -1,6 +1,8 @@
 //! Whole copies of a log: made while its role goes on writing, looked at byte by byte, and put back.
 //!
-//! A copy has its name only when all of it is on the disk. Nothing that is there is ever overwritten.
+//! A copy has its name only when all of it is on the disk; in a directory that is there already, which
+//! may be where a disk is mounted, it has its beginning last, so that no part of it passes for a whole.
+//! Nothing that is there is ever overwritten.
 
 use std::fmt;
 use std::fs;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use super::audit::{Audit, Fault, audit};
 use super::checkpoint;
 use super::files::{File, Files, RealFiles};
+use super::kind;
 use super::segment;
 
 /// Bytes that are copied at once.
@@ -114,9 +117,18 @@ pub fn verify(dir: &Path) -> Result<Audit, BackupError> {
     }
 }
 
+/// Where a copy is made that goes into a directory that is there.
+const PART: &str = "copy.part";
+/// What a new file system has in its first directory.
+const LOST: &str = "lost+found";
+
 /// Copies the log in a directory, in use or not, into another that is new or empty.
 pub fn backup(from: &Path, to: &Path) -> Result<Audit, BackupError> {
-    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) || to.is_file() {
+    let is_other = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|it| it.file_name() != PART && it.file_name() != LOST)
+    };
+    let is_used = fs::read_dir(to).is_ok_and(|mut entries| entries.any(is_other));
+    if is_used || to.is_file() {
         return Err(BackupError::Exists(to.to_owned()));
     }
     copy(from, to)
@@ -126,6 +138,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<Audit, BackupError> {
 pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
     verify(from)?;
     if to.exists() {
+        // Held until all is there.
         let files = RealFiles::open(to).map_err(system(to))?;
         files.lock().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => BackupError::InUse(to.to_owned()),
@@ -135,17 +148,26 @@ pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
         if !listed.is_empty() {
             return Err(BackupError::Exists(to.to_owned()));
         }
-        // Only its lock is there: who takes it meanwhile has the directory anew.
-        fs::remove_file(to.join(super::files::LOCK)).map_err(system(to))?;
+        let copied = copy(from, to);
+        drop(files);
+        return copied;
     }
     copy(from, to)
 }
 
-/// Copies a log under a name of its own first, which it has only when all is on the disk.
+/// Copies a log under another name first: beside a directory that is to be, or in one that is there.
 fn copy(from: &Path, to: &Path) -> Result<Audit, BackupError> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
-    let part = to.with_file_name(format!("{name}.part"));
-    let copied = copy_by(from, &part, to);
+    let is_there = to.is_dir();
+    let part = match is_there {
+        true => to.join(PART),
+        false => to.with_file_name(format!("{name}.part")),
+    };
+    let named = |part: &Path| match is_there {
+        true => moved(part, to).map_err(system(to)),
+        false => renamed(part, to).map_err(system(to)),
+    };
+    let copied = copy_by(from, &part).and_then(|audit| named(&part).map(|()| audit));
     // What is there of somebody else is neither used nor removed.
     let is_ours =
         |fault: &BackupError| !matches!(fault, BackupError::InUse(_) | BackupError::Exists(_));
@@ -164,7 +186,8 @@ fn emptied(part: &Path) -> Result<RealFiles, BackupError> {
         _ => BackupError::System(part.to_owned(), error),
     })?;
     for (name, _) in target.list().map_err(system(part))? {
-        if !checkpoint::is_name(&name) && segment::first_seq(&name).is_none() {
+        let is_ours = checkpoint::is_name(&name) || kind::is_name(&name);
+        if !is_ours && segment::first_seq(&name).is_none() {
             return Err(BackupError::Exists(part.to_owned()));
         }
         target.remove(&name).map_err(system(part))?;
@@ -172,7 +195,36 @@ fn emptied(part: &Path) -> Result<RealFiles, BackupError> {
     Ok(target)
 }
 
-fn copy_by(from: &Path, part: &Path, to: &Path) -> Result<Audit, BackupError> {
+/// Gives a copy its name.
+fn renamed(part: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(part, to)?;
+    let parent = to.parent().filter(|it| !it.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Moves a copy into a directory. Its checkpoint comes last, and before it the segments from the newest
+/// on: what is missing meanwhile is missed, be it the first segment or the checkpoint.
+fn moved(part: &Path, to: &Path) -> io::Result<()> {
+    let listed = fs::read_dir(part)?;
+    let mut names: Vec<String> = listed
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()?;
+    names.sort_unstable_by_key(|name| {
+        let newest_first = std::cmp::Reverse(segment::first_seq(name));
+        (checkpoint::is_name(name), newest_first)
+    });
+    let dir = fs::File::open(to)?;
+    for (number, name) in names.iter().enumerate() {
+        if number + 1 == names.len() {
+            dir.sync_all()?;
+        }
+        fs::rename(part.join(name), to.join(name))?;
+    }
+    fs::remove_dir(part)?;
+    dir.sync_all()
+}
+
+fn copy_by(from: &Path, part: &Path) -> Result<Audit, BackupError> {
     let source = ReadFiles(from.to_owned());
     let mut last = Audit::default();
     for _ in 0..TRIES {
@@ -187,10 +239,6 @@ fn copy_by(from: &Path, part: &Path, to: &Path) -> Result<Audit, BackupError> {
         if last.is_good() && last.segments > 0 {
             drop(target);
             fs::remove_file(part.join(super::files::LOCK)).map_err(system(part))?;
-            fs::rename(part, to).map_err(system(to))?;
-            let parent = to.parent().filter(|it| !it.as_os_str().is_empty());
-            let parent = fs::File::open(parent.unwrap_or(Path::new(".")));
-            parent.and_then(|it| it.sync_all()).map_err(system(to))?;
             return Ok(last);
         }
     }
@@ -201,6 +249,9 @@ fn copy_by(from: &Path, part: &Path, to: &Path) -> Result<Audit, BackupError> {
 }
 
 fn copy_files(source: &dyn Files, target: &dyn Files) -> io::Result<()> {
+    if let Some(word) = kind::read(source)? {
+        kind::write(target, &word)?;
+    }
     // The checkpoint first: what is removed after it was read is missed by the look at the copy, and
     // what was removed before is in it.
     match copy_file(source, target, checkpoint::NAME) {

@@ -49,6 +49,8 @@ pub struct Log {
     pub(super) next_offset: u64,
     /// When the last batch was stored: no later one is older.
     pub(super) last_time_ns: u64,
+    /// How far the time is ahead of the clock, where that was behind what is stored.
+    pub(super) ahead_ns: u64,
     pub(super) mark: Settled,
     /// The last batch that a checkpoint contains, and how large that is.
     pub(super) through: Option<u64>,
@@ -152,13 +154,14 @@ impl Log {
     /// Puts entries into the buffer as batches. Says where each is, and how the segment ends then.
     fn encode(&mut self, entries: &[Entry]) -> (Vec<Mark>, End) {
         self.buffer.clear();
-        let now = (self.clock)();
+        let now = self.now_ns();
         let mut end = self.end();
         let mut marks = Vec::with_capacity(entries.len());
         for entry in entries {
-            // Records that bring their times, an import's, are as old as those say.
+            // Records that bring their times, an import's, are as old as those say. What lies ahead is
+            // theirs alone: what comes after them is not stored at a time that is still to come.
             let given = entry.records.first().and_then(|it| it.time_ns);
-            let time_ns = given.unwrap_or(now).max(end.time_ns);
+            let time_ns = given.unwrap_or(now).min(now).max(end.time_ns);
             let head = Head {
                 log: self.shared.log,
                 seq: end.seq,
@@ -181,6 +184,16 @@ impl Log {
             };
         }
         (marks, end)
+    }
+
+    /// The time, in nanoseconds since 1970: never before the last batch, and as even as the clock.
+    pub fn now_ns(&self) -> u64 {
+        (self.clock)().saturating_add(self.ahead_ns)
+    }
+
+    /// Goes on with the time from what is stored, where the clock is behind it.
+    pub(super) fn catch_up(&mut self) {
+        self.ahead_ns = self.last_time_ns.saturating_sub((self.clock)());
     }
 
     /// How the active segment ends now.
@@ -255,7 +268,17 @@ impl Log {
     }
 
     /// Keeps what a role knows of all batches up to one.
-    pub fn checkpoint(&mut self, through: u64, data: &Rope) -> Result<(), StoreFault> {
+    #[cfg(test)]
+    pub(super) fn checkpoint(&mut self, through: u64, data: &Rope) -> Result<(), StoreFault> {
+        self.begin_checkpoint(data)?;
+        let files = Arc::clone(&self.shared.files);
+        write_checkpoint(&*files, self.shared.log, through, data)?;
+        self.end_checkpoint(through, data.len() as u64);
+        Ok(())
+    }
+
+    /// Looks whether what a role knows can be kept now; what is stored already is on the disk then.
+    pub(super) fn begin_checkpoint(&mut self, data: &Rope) -> Result<(), StoreFault> {
         self.is_due = false;
         // Done or not, the next one comes after as much again: a full disk is not filled by trying.
         self.since_bytes = 0;
@@ -270,17 +293,18 @@ impl Log {
             // It must not know of more than the log has after a power cut.
             false => self.active.file.sync(),
         };
-        let written = synced
-            .and_then(|()| checkpoint::write(&*self.shared.files, self.shared.log, through, data));
-        written.map_err(|error| fault("writing a checkpoint", &error))?;
+        synced.map_err(|error| fault("writing a checkpoint", &error))
+    }
+
+    /// A checkpoint is on the disk: what it contains may be removed.
+    pub(super) fn end_checkpoint(&mut self, through: u64, bytes: u64) {
         self.through = Some(through);
-        self.checkpoint_bytes = data.len() as u64;
-        Ok(())
+        self.checkpoint_bytes = bytes;
     }
 
     /// Removes what is too old or too much. Whether more would go if a checkpoint contained it.
     pub fn retain(&mut self) -> bool {
-        let now = (self.clock)();
+        let now = self.now_ns();
         let oldest = self.config.retain_ns.map(|age| now.saturating_sub(age));
         let is_old = |end: &End| oldest.is_some_and(|oldest| end.time_ns < oldest);
         if self.at > HEADER_BYTES && is_old(&self.end()) && self.shared.refusal().is_none() {
@@ -342,6 +366,16 @@ impl Log {
         is_kept
     }
 
+    /// Its files and its number.
+    pub(super) fn files(&self) -> (Arc<dyn Files>, u64) {
+        (Arc::clone(&self.shared.files), self.shared.log)
+    }
+
+    /// After how many bytes a segment ends.
+    pub(super) fn segment_bytes(&self) -> usize {
+        usize::try_from(self.config.segment_bytes).unwrap_or(usize::MAX)
+    }
+
     /// A reader of it, for any thread.
     pub fn reader(&self) -> super::Reader {
         super::Reader::new(Arc::clone(&self.shared))
@@ -351,6 +385,17 @@ impl Log {
     pub fn health(&self) -> Health {
         self.shared.health()
     }
+}
+
+/// Writes a checkpoint. It shares nothing with the segments: any thread may, one at a time.
+pub(super) fn write_checkpoint(
+    files: &dyn Files,
+    log: u64,
+    through: u64,
+    data: &Rope,
+) -> Result<(), StoreFault> {
+    let written = checkpoint::write(files, log, through, data);
+    written.map_err(|error| fault("writing a checkpoint", &error))
 }
 
 /// Writes the index of a sealed segment. It can be made again, so that it may fail.

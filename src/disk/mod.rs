@@ -30,9 +30,10 @@
 //! |---|---|
 //! | `files` `memory` | the seam; a directory of this machine, a directory in memory |
 //! | `batch` `segment` `index` `mark` `checkpoint` | the bytes |
+//! | `kind` `clock` | whose it is; what time it is, whatever the clock is set to |
 //! | `log` `view` `reader` | writing, what is shown, reading |
 //! | `recover` | opening: what is whole, torn or damaged |
-//! | `store` | the two threads |
+//! | `store` `writer` | the two threads |
 //! | `audit` `backup` | every byte read, whole copies, while it is written |
 //! | `dying` | a debug build that kills itself at a named step, for tests |
 
@@ -40,9 +41,12 @@ mod audit;
 mod backup;
 mod batch;
 mod checkpoint;
+mod clock;
 mod dying;
+mod fault;
 mod files;
 mod index;
+mod kind;
 mod log;
 mod mark;
 mod memory;
@@ -55,16 +59,20 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod writer;
 
 #[cfg(doc)]
 use crate::model::store::{StoreFault, Told};
 
 pub use audit::{Audit, Fault};
 pub use backup::{BackupError, backup, restore, verify};
+pub use clock::began_ns;
+pub use fault::OpenError;
 pub use files::{File, Files, RealFiles};
+pub use kind::kind_of;
 pub use log::{Clock, Log, LogConfig};
 pub use memory::MemoryFiles;
 pub use reader::{Reader, Verified};
-pub use recover::{OpenError, open};
-pub use store::{Store, StoreFacts};
+pub use recover::open;
+pub use store::{Owner, Store, StoreFacts};
 pub use view::Health;

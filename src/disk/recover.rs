@@ -4,7 +4,6 @@
 //! known to have been synced. Anything else that is not right is damage: all of it stays as it is, it
 //! is read and not written, and the log says so.
 
-use std::fmt;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
@@ -13,6 +12,7 @@ use crate::model::limits::store::TORN_BYTES_MAX;
 use crate::model::store::Told;
 
 use super::checkpoint;
+use super::fault::OpenError;
 use super::files::{File, Files};
 use super::index::{End, Index};
 use super::log::{Clock, Log, LogConfig, begin, write_index};
@@ -20,39 +20,6 @@ use super::mark::{Said, Settled};
 use super::reader::read_index;
 use super::segment::{self, HEADER_BYTES, Header, HeaderFault, Step, Walk, find_after};
 use super::view::{Active, Health, Sealed, Shared, View};
-
-/// Why a log cannot be opened at all.
-#[derive(Debug)]
-pub enum OpenError {
-    /// Another process has it.
-    Locked,
-    /// It was written by a newer version.
-    Version(u32),
-    /// Two logs lie in one directory.
-    Mixed,
-    /// No segment of it can be read, and it is not new.
-    Unreadable,
-    /// The system refused something.
-    System(&'static str, io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked => f.write_str("another process has it open"),
-            Self::Version(version) => write!(
-                f,
-                "it has format {version}, this version knows {}",
-                segment::VERSION
-            ),
-            Self::Mixed => f.write_str("segments of two logs lie in it"),
-            Self::Unreadable => f.write_str("no segment of it can be read, and it is not new"),
-            Self::System(what, error) => write!(f, "{what}: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for OpenError {}
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> OpenError {
     move |error| OpenError::System(what, error)
@@ -113,6 +80,7 @@ pub fn open(
         next_seq: end.seq,
         next_offset: end.offset,
         last_time_ns: end.time_ns,
+        ahead_ns: 0,
         mark,
         through: None,
         checkpoint_bytes: 0,
@@ -121,6 +89,7 @@ pub fn open(
         has_rolled: false,
         buffer: Vec::new(),
     };
+    log.catch_up();
     if log.config.syncs && log.health() == Health::Good {
         log.mark.put(last.first_seq, &end);
     }
@@ -169,6 +138,7 @@ fn fresh(
         next_seq: 0,
         next_offset: 0,
         last_time_ns: 0,
+        ahead_ns: 0,
         mark,
         through: None,
         checkpoint_bytes: 0,

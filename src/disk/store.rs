@@ -6,36 +6,28 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::model::limits::store::{
-    GROUP_BYTES_MAX, GROUP_ENTRIES_MAX, MEMORY_BYTES_MAX, READS_MAX, SEGMENT_BYTES,
-    SEGMENT_BYTES_MIN, WAITING_MAX,
+    MEMORY_BYTES_MAX, READS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, WAITING_MAX,
 };
-use crate::model::store::{Ask, Durability, Entry, Rope, Start, StoreConfig, StoreFault, Told};
+use crate::model::store::{Ask, Durability, Start, StoreConfig, StoreFault, Told};
 
-use super::batch::{bytes_of, fits};
+use super::batch::fits;
+use super::clock::Latest;
+use super::fault::OpenError;
 use super::files::{Files, RealFiles};
-use super::log::{Log, LogConfig};
+use super::kind;
+use super::log::LogConfig;
 use super::memory::MemoryFiles;
 use super::reader::Reader;
-use super::recover::{self, OpenError};
+use super::recover;
 use super::view::Health;
-
-/// How often an idle log looks for what is too old.
-const RETAIN_EVERY: Duration = Duration::from_secs(10);
-
-/// What the writer is asked.
-enum Write {
-    Store(u64, Entry),
-    Checkpoint(u64, Rope),
-    Trim(u64),
-}
+use super::writer::{Counted, Write, Writer};
 
 /// What the reader is asked.
 struct Read {
@@ -54,15 +46,7 @@ pub struct Store {
     shown: Reader,
     counted: Arc<Counted>,
     durability: Durability,
-}
-
-#[derive(Default)]
-struct Counted {
-    groups: AtomicU64,
-    entries: AtomicU64,
-    bytes: AtomicU64,
-    group_us_last: AtomicU64,
-    group_us_max: AtomicU64,
+    files: Arc<dyn Files>,
 }
 
 /// What is known of a store, for `status`.
@@ -93,7 +77,16 @@ pub struct StoreFacts {
     pub group_us_max: u64,
 }
 
-fn log_config(told: &StoreConfig) -> LogConfig {
+/// Whose store it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner {
+    /// The kind of node.
+    pub kind: &'static str,
+    /// The bytes of what it holds at most, where they are not those of the log.
+    pub bytes_max: Option<u64>,
+}
+
+fn log_config(told: &StoreConfig, owner: Owner) -> LogConfig {
     let nanos = |ms: u64| ms.saturating_mul(1_000_000);
     let is_memory = told.durability == Durability::Memory;
     let retain_bytes = match (told.retain_bytes, told.bytes_max) {
@@ -102,34 +95,46 @@ fn log_config(told: &StoreConfig) -> LogConfig {
         (retain, _) => retain,
     };
     let part = |all: u64| (all / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES);
+    // What is removed goes by segments: they are small where little is held.
+    let held = [retain_bytes, owner.bytes_max];
     LogConfig {
         syncs: told.durability == Durability::Fsync,
         retain_ns: told.retain_ms.map(nanos),
         retain_bytes,
         bytes_max: told.bytes_max,
-        segment_bytes: retain_bytes.map_or(SEGMENT_BYTES, part),
+        segment_bytes: held.into_iter().flatten().min().map_or(SEGMENT_BYTES, part),
     }
 }
 
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The directory that a store is kept in.
-fn files(told: &StoreConfig) -> Result<Arc<dyn Files>, OpenError> {
+/// The directory that a store is kept in, and the latest time that is known of it.
+fn files(told: &StoreConfig, owner: Owner) -> Result<(Arc<dyn Files>, Latest), OpenError> {
     if told.durability == Durability::Memory {
-        return Ok(Arc::new(MemoryFiles::default()));
+        return Ok((Arc::new(MemoryFiles::default()), Latest::nothing()));
     }
     let opened = RealFiles::open(&told.path);
     let files = opened.map_err(|error| OpenError::System("opening the directory", error))?;
-    Ok(super::dying::wrapped(files))
+    let is = kind::read(&files);
+    let is = is.map_err(|error| OpenError::System("reading whose it is", error))?;
+    if let Some(is) = is.filter(|is| is != owner.kind) {
+        let wanted = owner.kind;
+        return Err(OpenError::Kind { is, wanted });
+    }
+    let latest = Latest::open(&files);
+    Ok((super::dying::wrapped(files), latest))
 }
 
 impl Store {
     /// Opens a store, and tells what its role has to know first.
-    pub fn open(told: &StoreConfig, tell: &mut dyn FnMut(Told)) -> Result<Self, OpenError> {
-        let log = recover::open(files(told)?, log_config(told), Box::new(now_ns), tell)?;
+    pub fn open(
+        told: &StoreConfig,
+        owner: Owner,
+        tell: &mut dyn FnMut(Told),
+    ) -> Result<Self, OpenError> {
+        let (files, latest) = files(told, owner)?;
+        let even = latest.even();
+        let clock = Box::new(move || even.now_ns());
+        let log = recover::open(Arc::clone(&files), log_config(told, owner), clock, tell)?;
+        latest.put(log.now_ns());
         let (writes, write_jobs) = sync_channel(WAITING_MAX);
         let (reads, read_jobs) = sync_channel(READS_MAX);
         // As many answers as there can be questions, so that no thread waits for its owner.
@@ -139,6 +144,8 @@ impl Store {
         let reader = log.reader();
         let writer = Writer {
             log,
+            latest,
+            beside: None,
             jobs: write_jobs,
             say: say.clone(),
             counted: Arc::clone(&counted),
@@ -163,7 +170,17 @@ impl Store {
             shown,
             counted,
             durability: told.durability,
+            files,
         })
+    }
+
+    /// Says for good whose store it is, once that has found its own in it. Where that fails it is
+    /// tried again at the next start.
+    pub fn is_of(&self, owner: Owner) {
+        if self.durability != Durability::Memory && !matches!(kind::read(&*self.files), Ok(Some(_)))
+        {
+            kind::write(&*self.files, owner.kind).ok();
+        }
     }
 
     /// Asks something. What cannot be asked now is answered at once.
@@ -264,116 +281,6 @@ impl Drop for Store {
             // A thread that panicked has said so.
             thread.join().ok();
         }
-    }
-}
-
-/// The writer's thread.
-struct Writer {
-    log: Log,
-    jobs: Receiver<Write>,
-    say: mpsc::Sender<Vec<Told>>,
-    counted: Arc<Counted>,
-}
-
-impl Writer {
-    fn run(mut self) {
-        let mut next = None;
-        let mut looked = Instant::now();
-        loop {
-            let job = match next
-                .take()
-                .map_or_else(|| self.jobs.recv_timeout(RETAIN_EVERY), Ok)
-            {
-                Ok(job) => Some(job),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let mut told = Vec::new();
-            match job {
-                Some(Write::Store(ticket, entry)) => {
-                    next = self.group((ticket, entry), &mut told);
-                    if self.log.is_checkpoint_due() {
-                        told.push(Told::CheckpointDue);
-                    }
-                    if self.log.has_rolled() {
-                        self.retain(&mut told);
-                    }
-                }
-                Some(Write::Checkpoint(through, data)) => {
-                    let result = self.log.checkpoint(through, &data);
-                    told.push(Told::Checkpointed { through, result });
-                    self.retain(&mut told);
-                }
-                Some(Write::Trim(before)) => {
-                    let is_kept = self.log.trim(before);
-                    told.extend(is_kept.then_some(Told::CheckpointDue));
-                }
-                None => {}
-            }
-            if looked.elapsed() >= RETAIN_EVERY {
-                looked = Instant::now();
-                self.retain(&mut told);
-            }
-            if !told.is_empty() {
-                // Where nobody hears, what was asked is done all the same.
-                self.say.blocking_send(told).ok();
-            }
-        }
-    }
-
-    fn retain(&mut self, told: &mut Vec<Told>) {
-        if self.log.retain() && !told.contains(&Told::CheckpointDue) {
-            told.push(Told::CheckpointDue);
-        }
-    }
-
-    /// Stores an entry and what came since. Gives what came and is no entry.
-    fn group(&mut self, first: (u64, Entry), told: &mut Vec<Told>) -> Option<Write> {
-        let mut bytes = bytes_of(&first.1);
-        let mut tickets = vec![first.0];
-        let mut entries = vec![first.1];
-        let mut next = None;
-        while entries.len() < GROUP_ENTRIES_MAX && bytes < GROUP_BYTES_MAX {
-            match self.jobs.try_recv() {
-                Ok(Write::Store(ticket, entry)) => {
-                    bytes += bytes_of(&entry);
-                    tickets.push(ticket);
-                    entries.push(entry);
-                }
-                Ok(other) => {
-                    next = Some(other);
-                    break;
-                }
-                Err(_) => break,
-            }
-        }
-        let began = Instant::now();
-        let written = self.log.write(&entries);
-        self.count(bytes, entries.len(), began.elapsed());
-        match written {
-            Ok(stored) => {
-                let each = tickets.into_iter().zip(stored);
-                told.extend(each.map(|(ticket, stored)| Told::Stored {
-                    ticket,
-                    result: Ok(stored),
-                }));
-            }
-            Err(fault) => told.extend(tickets.into_iter().map(|ticket| Told::Stored {
-                ticket,
-                result: Err(fault.clone()),
-            })),
-        }
-        next
-    }
-
-    fn count(&self, bytes: usize, entries: usize, took: Duration) {
-        let counted = &self.counted;
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        counted.groups.fetch_add(1, Ordering::Relaxed);
-        counted.entries.fetch_add(entries as u64, Ordering::Relaxed);
-        counted.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        counted.group_us_last.store(us, Ordering::Relaxed);
-        counted.group_us_max.fetch_max(us, Ordering::Relaxed);
     }
 }
 

@@ -184,14 +184,12 @@ impl Maker<'_> {
                 let config = self.feedback(instance);
                 Some(Exec::Role(roles::Config::Feedback(config)))
             }
-            Kind::Queue => Some(Exec::Role(roles::Config::Queue(
-                self.queue(instance, scope),
-            ))),
+            Kind::Queue => Some(Exec::Role(roles::Config::Queue(self.queue(instance)))),
             Kind::Stream => {
-                let config = self.stream(instance, scope);
+                let config = self.stream(instance);
                 Some(Exec::Role(roles::Config::Stream(config)))
             }
-            Kind::Kv => Some(Exec::Role(roles::Config::Kv(self.kv(instance, scope)))),
+            Kind::Kv => Some(Exec::Role(roles::Config::Kv(self.kv(instance)))),
             Kind::Command => {
                 let command = node.decl.command.iter().flatten();
                 let args: Vec<String> = command.map(|arg| expanded(scope, arg)).collect();

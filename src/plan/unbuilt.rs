@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::{Origin, Unbuilt, buses};
-use crate::manifest::node::{AfterCondition, NodeDecl, StoreMode};
+use crate::manifest::node::{AfterCondition, NodeDecl};
 use crate::manifest::policy::UpdateOrder;
 use crate::model::policy::{LogTarget, Overflow};
 use crate::model::socket::Pattern;
@@ -22,10 +22,6 @@ type LinkKey = (&'static str, fn(&Topology, &Link) -> bool);
 
 const NODE_KEYS: &[NodeKey] = &[
     ("image", |node| node.image.is_some()),
-    ("store.mode", |node| {
-        let mode = node.store.as_ref().and_then(|store| store.mode);
-        mode == Some(StoreMode::Latest) && node.kind == Some(Kind::Stream)
-    }),
     ("logs.to", |node| {
         node.logs.as_ref().and_then(|logs| logs.to) == Some(LogTarget::Fifo)
     }),

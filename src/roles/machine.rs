@@ -40,6 +40,11 @@ pub trait Machine {
     /// What it has counted, for `status`.
     fn facts(&self) -> serde_json::Value;
 
+    /// Why it cannot run with what its store has told it at the start, where that is not its own.
+    fn refusal(&self) -> Option<String> {
+        None
+    }
+
     /// Takes another configuration that [`Config::fixed_change`] lets pass.
     fn adopt(&mut self, config: &Config);
 }

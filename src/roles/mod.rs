@@ -223,6 +223,16 @@ impl Config {
         }
     }
 
+    /// The bytes of what its store holds at most, where the role itself counts them.
+    pub fn held_max(&self) -> Option<u64> {
+        match self {
+            Self::Spool(config) => config.bytes_max,
+            Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Proxy(_) => None,
+            Self::Cache(_) | Self::Feedback(_) | Self::Bus(_) => None,
+            Self::Queue(_) | Self::Stream(_) | Self::Kv(_) => None,
+        }
+    }
+
     /// The private socket that the role's own event loop serves.
     pub fn health(&self) -> &Endpoint {
         match self {

@@ -93,6 +93,8 @@ pub struct Topology {
     /// Where each program is, by what is written and made absolute; empty while nothing was asked
     /// of the machine.
     pub programs: BTreeMap<PathBuf, PathBuf>,
+    /// Of which kind of node the stores are that there are on this host, by their directories.
+    pub kept: BTreeMap<PathBuf, String>,
     node_index: HashMap<String, usize>,
     link_index: HashMap<String, usize>,
     /// Which of a node's `listens` a leg ends at.

@@ -31,6 +31,19 @@ pub fn program(dir: &Path, written: &str) -> PathBuf {
 }
 
 impl Topology {
+    /// Where an instance keeps what it keeps, where that is written. Each of several instances has a
+    /// directory of its own in the one that is written.
+    pub fn wanted_store(&self, instance: &Instance) -> Option<PathBuf> {
+        let node = &self.nodes[instance.node];
+        let written = &node.decl.store.as_ref()?.path;
+        let text = Scope::new(self, instance).text(written).ok()?;
+        let mut path = absolute(&self.units[node.unit].dir, Path::new(&text));
+        if instance.name.as_str() != node.name.as_str() {
+            path.push(instance.name.as_str());
+        }
+        Some(path)
+    }
+
     /// What is looked up for an instance's program, and the program as it is written.
     pub fn wanted_program(&self, instance: &Instance) -> Option<(PathBuf, String)> {
         let node = &self.nodes[instance.node];

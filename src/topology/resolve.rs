@@ -62,6 +62,7 @@ pub fn resolve(given: Given<'_>) -> Topology {
         dangling: spread.dangling,
         curve_override: given.curve,
         programs: BTreeMap::new(),
+        kept: BTreeMap::new(),
         node_index,
         link_index: HashMap::new(),
         listen_index: HashMap::new(),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Running, World, ports, python, wait_for};
+use crate::support::{Running, World, ports, py, python, wait_for};
 
 /// A network with a store of each kind.
 fn stores() -> (World, u16) {
@@ -181,4 +181,148 @@ fn check_says_what_each_store_promises() {
             "topology.yaml: `c`: a write that is acknowledged survives nothing",
         ]
     );
+}
+
+/// A network with one node, `kept`, whose store is `./data`.
+fn one(node: &str) -> (World, u16) {
+    let (world, first) = (World::new(), ports(5));
+    write_one(&world, first, node);
+    (world, first)
+}
+
+fn write_one(world: &World, first: u16, node: &str) {
+    let text = format!(
+        "zmqnet: 1\nname: one\ndefaults: {{ports: {first}..{}}}\nnodes:\n  kept: {{{node}}}\n",
+        first + 4
+    );
+    world.write("topology.yaml", &text);
+}
+
+#[test]
+fn the_store_of_another_kind_is_refused_where_it_is_written_and_by_the_node() {
+    let (world, first) = one("kind: kv, store: {path: ./data}");
+    world.ok(&["apply"]);
+    world.ok(&["kv", "set", "a", "1"]);
+    world.ok(&["down"]);
+    for kind in ["stream", "spool", "queue"] {
+        write_one(
+            &world,
+            first,
+            &format!("kind: {kind}, store: {{path: ./data}}"),
+        );
+        world.ok(&["check"]);
+        let refused = world.run(&["apply"]);
+        assert_eq!(refused.code, 1, "{kind}");
+        for words in [
+            "is the store of a kv, and `kept` is a",
+            "topology.yaml:5:",
+            "ZN0513",
+        ] {
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        }
+        assert_eq!(world.run(&["status"]).code, 69, "nothing was started");
+    }
+    // One from before stores said whose they are: the node looks at what it keeps.
+    for kind in ["stream", "spool"] {
+        fs::remove_file(world.path("data/kind")).unwrap();
+        write_one(
+            &world,
+            first,
+            &format!("kind: {kind}, store: {{path: ./data}}"),
+        );
+        let refused = world.run(&["apply"]);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        let words = format!("what the store has kept is not of a {kind}");
+        for words in ["cannot open its store", &words] {
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        }
+        assert!(!refused.stderr.contains("panicked"), "{}", refused.stderr);
+        world.ok(&["down"]);
+        write_one(&world, first, "kind: kv, store: {path: ./data}");
+        world.ok(&["apply"]);
+        assert_eq!(
+            world.ok(&["kv", "get", "a"]).stdout,
+            "1",
+            "nothing was done to it"
+        );
+        world.ok(&["down"]);
+        assert!(
+            world.path("data/kind").exists(),
+            "it says again whose it is"
+        );
+    }
+}
+
+#[test]
+fn a_copy_goes_into_a_directory_that_is_there_also_where_a_disk_is_mounted() {
+    let (world, _) = one("kind: stream, store: {path: ./data}");
+    world.ok(&["apply"]);
+    world.ok(&["stream", "append", "one"]);
+    fs::create_dir_all(world.path("there/lost+found")).unwrap();
+    // What was left of a copy that was ended.
+    world.write("there/copy.part/00000000000000000000.seg", "half");
+    world.ok(&["store", "backup", "kept", "there"]);
+    world.ok(&["store", "verify", "--dir", "there"]);
+    assert!(!world.path("there/copy.part").exists());
+    assert_eq!(world.run(&["store", "backup", "kept", "there"]).code, 1);
+    world.write("other/mine", "not a copy");
+    assert_eq!(world.run(&["store", "backup", "kept", "other"]).code, 1);
+    assert_eq!(fs::read_dir(world.path("other")).unwrap().count(), 1);
+    // On a disk of its own, where this machine lets one have it.
+    fs::create_dir(world.path("mounted")).unwrap();
+    let script = format!(
+        "mount -t tmpfs none mounted || exit 77\n{0} store backup kept mounted && \
+         {0} store verify --dir mounted && {0} stop kept && mv data old && mkdir data && \
+         mount -t tmpfs none data && {0} store restore kept mounted && \
+         {0} store verify --dir data && ls mounted data",
+        crate::support::zmqnet()
+    );
+    let mut command = world.command("unshare");
+    let ran = crate::support::Ran::of(command.args(["-rm", "sh", "-c", &script]));
+    if ran.code == 0 {
+        let words = ran.stdout;
+        assert_eq!(words.matches("1 records in").count(), 4, "{words}");
+        assert!(!words.contains("part"), "{words}");
+    } else {
+        let is_refused = ran.code == 77 || ran.stderr.contains("unshare");
+        assert!(is_refused, "{} {} {}", ran.code, ran.stdout, ran.stderr);
+    }
+    world.ok(&["down"]);
+}
+
+/// Fills a spool and empties it, again and again.
+const THROUGH: &str = "\
+import json, os, sys, zmq
+spool = zmq.Context().socket(zmq.REQ)
+spool.connect(sys.argv[1])
+def ask(verb, params, body=[]):
+    spool.send_multipart([b'ZN1', verb, b'', json.dumps(params).encode(), *body])
+    _, status, _, result, *_ = spool.recv_multipart()
+    return int(status), json.loads(result)
+largest = 0
+for number in range(40):
+    status, told = ask(b'put', {'parts': [1] * 16}, [os.urandom(60000)] * 16)
+    assert status == 200, (status, told)
+    offset = told['offset'] + 15
+    status, told = ask(b'pop', {'offset': offset})
+    assert status == 200, (status, told)
+    size = sum(entry.stat().st_size for entry in os.scandir(sys.argv[2]))
+    largest = max(largest, size)
+status, told = ask(b'put', {'parts': [1] * 40}, [b'x' * 60000] * 40)
+print(largest, status)
+";
+
+#[test]
+fn what_was_taken_of_a_spool_leaves_the_disk_by_parts_of_its_max() {
+    let (world, first) = one("kind: spool, store: {path: ./data, max: 2MiB}");
+    world.ok(&["apply"]);
+    let endpoint = format!("tcp://127.0.0.1:{first}");
+    let data = world.path("data").display().to_string();
+    let said = py(&world, THROUGH, &[&endpoint, &data]).stdout;
+    let (largest, status) = said.trim().split_once(' ').unwrap();
+    // 38 MB went through it; beside what waits there are parts of it, of 1 MiB.
+    let largest: u64 = largest.parse().unwrap();
+    assert!((1_000_000..7 << 20).contains(&largest), "{largest} bytes");
+    assert_eq!(status, "429", "more than `max` does not fit");
+    world.ok(&["down"]);
 }

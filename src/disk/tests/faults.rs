@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::{all, config, entry, opened, texts};
 use crate::disk::testing::{Failing, TestDisk};
-use crate::disk::{Health, OpenError, RealFiles, Store, open};
+use crate::disk::{Health, OpenError, Owner, RealFiles, Store, kind_of, open};
 use crate::model::store::{Ask, Durability, Start, StoreConfig, StoreFault, Told};
 
 #[test]
@@ -133,7 +133,11 @@ fn a_store_answers_in_order_and_keeps_what_it_acknowledged() {
     for durability in [Durability::Fsync, Durability::Os, Durability::Memory] {
         let scratch = Scratch::new(&format!("store-{durability:?}"));
         let config = scratch.config(durability);
-        let mut store = Store::open(&config, &mut drop).unwrap();
+        let owner = Owner {
+            kind: "stream",
+            bytes_max: None,
+        };
+        let mut store = Store::open(&config, owner, &mut drop).unwrap();
         for ticket in 0..2_000 {
             let entry = entry("", &[format!("{ticket}").as_bytes()]);
             assert_eq!(store.ask(Ask::Store { ticket, entry }), None);
@@ -170,7 +174,7 @@ fn a_store_answers_in_order_and_keeps_what_it_acknowledged() {
         };
         assert_eq!(fetched.records.len(), 10);
         drop(store);
-        let kept = Store::open(&config, &mut drop)
+        let kept = Store::open(&config, owner, &mut drop)
             .unwrap()
             .facts()
             .synced_offset;
@@ -178,4 +182,74 @@ fn a_store_answers_in_order_and_keeps_what_it_acknowledged() {
         assert_eq!(kept, if is_memory { 0 } else { 2_000 });
         assert_eq!(scratch.0.exists(), !is_memory);
     }
+}
+
+#[test]
+fn the_store_of_another_kind_is_not_opened_and_its_own_is() {
+    let scratch = Scratch::new("kind");
+    let config = scratch.config(Durability::Fsync);
+    let owner = |kind| Owner {
+        kind,
+        bytes_max: None,
+    };
+    let store = Store::open(&config, owner("kv"), &mut drop).unwrap();
+    assert_eq!(kind_of(&scratch.0), None, "not before it is its own");
+    store.is_of(owner("kv"));
+    drop(store);
+    assert_eq!(kind_of(&scratch.0).as_deref(), Some("kv"));
+    let other = Store::open(&config, owner("stream"), &mut drop);
+    let Err(OpenError::Kind { is, wanted }) = other else {
+        panic!("it is opened");
+    };
+    assert_eq!((&*is, wanted), ("kv", "stream"));
+    assert!(Store::open(&config, owner("kv"), &mut drop).is_ok());
+}
+
+#[test]
+fn a_large_checkpoint_is_written_beside_what_is_stored_meanwhile() {
+    let scratch = Scratch::new("beside");
+    let config = scratch.config(Durability::Fsync);
+    let owner = Owner {
+        kind: "kv",
+        bytes_max: None,
+    };
+    let mut store = Store::open(&config, owner, &mut drop).unwrap();
+    let mut known = crate::model::store::Rope::default();
+    known.put(&vec![b'k'; 32 * 1024 * 1024]);
+    let ask = |store: &Store, ticket| {
+        let entry = entry("", &[b"a"]);
+        assert_eq!(store.ask(Ask::Store { ticket, entry }), None);
+    };
+    ask(&store, 0);
+    let (through, data) = (0, known.clone());
+    assert_eq!(store.ask(Ask::Checkpoint { through, data }), None);
+    let (mut stored, mut meanwhile) = (0, 0);
+    let mut is_kept = false;
+    while !is_kept {
+        for one in told(&mut store) {
+            match one {
+                Told::Stored { result, .. } => {
+                    stored += 1;
+                    meanwhile = stored;
+                    assert!(result.is_ok());
+                    ask(&store, stored);
+                }
+                Told::Checkpointed { result, .. } => {
+                    assert_eq!(result, Ok(()));
+                    is_kept = true;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(meanwhile > 1, "nothing waited for it: {meanwhile}");
+    drop(store);
+    let mut restored = None;
+    let again = Store::open(&config, owner, &mut |it| {
+        if let Told::Restored(data) = it {
+            restored = Some(data);
+        }
+    });
+    assert!(again.is_ok());
+    assert_eq!(restored.unwrap().len(), known.len());
 }

@@ -1,7 +1,6 @@
 //! What the roles with the common driver are told: what all of them are, and what each is besides.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::{Maker, Port, expanded};
 use crate::manifest::node::{FilterDecl, OnDeadDecl, RetainDecl, StoreMode};
@@ -17,7 +16,6 @@ use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
 use crate::roles::{cache, feedback, kv, proxy, queue, spool, stream};
 use crate::topology::expand::Scope;
-use crate::topology::paths::absolute;
 use crate::topology::{self, sockets};
 
 /// How long a request waits for its reply, each try, unless its link says otherwise.
@@ -164,7 +162,7 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn queue(&self, instance: &topology::Instance, scope: &Scope<'_>) -> queue::Config {
+    pub(super) fn queue(&self, instance: &topology::Instance) -> queue::Config {
         let node = &self.topology.nodes[instance.node];
         let keys = &node.decl.role;
         let links = self.topology.links.iter();
@@ -175,7 +173,7 @@ impl Maker<'_> {
         let mut carried = links.filter(is_via).map(|link| link.name.to_string());
         let first = carried.next();
         let bytes_max = keys.max.and_then(|max| usize::try_from(max.0).ok());
-        let told = self.store(instance, scope);
+        let told = self.store(instance);
         // One in memory is none: what it has is in the role already.
         let is_kept = told.durability != Durability::Memory;
         queue::Config {
@@ -197,14 +195,10 @@ impl Maker<'_> {
         }
     }
 
-    pub(super) fn stream(
-        &self,
-        instance: &topology::Instance,
-        scope: &Scope<'_>,
-    ) -> stream::Config {
+    pub(super) fn stream(&self, instance: &topology::Instance) -> stream::Config {
         stream::Config {
             common: self.common(instance),
-            store: self.store(instance, scope),
+            store: self.store(instance),
             topics: self.heard(instance),
         }
     }
@@ -225,7 +219,7 @@ impl Maker<'_> {
 
     /// Where and how an instance keeps what it keeps; in memory, where nothing is written. Each of
     /// several instances has a directory of its own in the one that is written.
-    fn store(&self, instance: &topology::Instance, scope: &Scope<'_>) -> StoreConfig {
+    fn store(&self, instance: &topology::Instance) -> StoreConfig {
         let node = &self.topology.nodes[instance.node];
         let Some(decl) = &node.decl.store else {
             return StoreConfig {
@@ -236,11 +230,8 @@ impl Maker<'_> {
                 bytes_max: None,
             };
         };
-        let dir = &self.topology.units[node.unit].dir;
-        let mut path = absolute(dir, Path::new(&expanded(scope, &decl.path)));
-        if instance.name.as_str() != node.name.as_str() {
-            path.push(instance.name.as_str());
-        }
+        let path = self.topology.wanted_store(instance);
+        let path = path.expect("checks::expressions found no fault in it");
         let (retain_ms, retain_bytes) = match &decl.retain {
             Some(RetainDecl::For(age)) => (Some(age.as_millis()), None),
             Some(RetainDecl::Bytes(size)) => (None, Some(size.0)),
@@ -257,8 +248,8 @@ impl Maker<'_> {
 
     /// A store in memory is none: what it has is in the role already. `max` is of keys and values, not of
     /// the log, which has what was replaced too until that is removed.
-    pub(super) fn kv(&self, instance: &topology::Instance, scope: &Scope<'_>) -> kv::Config {
-        let told = self.store(instance, scope);
+    pub(super) fn kv(&self, instance: &topology::Instance) -> kv::Config {
+        let told = self.store(instance);
         let bytes_max = told.bytes_max.and_then(|max| usize::try_from(max).ok());
         let is_kept = told.durability != Durability::Memory;
         kv::Config {
@@ -274,7 +265,7 @@ impl Maker<'_> {
     /// Here too `max` is of what waits, not of the log, which has what was taken until that is removed.
     pub(super) fn spool(&self, instance: &topology::Instance, scope: &Scope<'_>) -> spool::Config {
         let node = &self.topology.nodes[instance.node];
-        let mut store = self.store(instance, scope);
+        let mut store = self.store(instance);
         let bytes_max = store.bytes_max.take();
         if let (Durability::Memory, None, Some(max)) =
             (store.durability, store.retain_bytes, bytes_max)

@@ -1,13 +1,18 @@
 //! What a key-value store asks of its log, and what it is told by it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::model::store::{Ask, Batch, Entry, Put, StoreFault, Stored, Told};
 use crate::roles::machine::Action;
 
-use super::record::{self, Unreadable};
+use super::record::{self, Copying, Unreadable};
 use super::writes::Flight;
 use super::{Machine, history::History};
+
+/// How long a checkpoint rests between two of its steps.
+const COPY_REST: Duration = Duration::from_millis(1);
 
 /// What is known of the log.
 #[derive(Debug)]
@@ -20,6 +25,10 @@ pub(super) struct Kept {
     /// A checkpoint is wanted, or being written.
     is_due: bool,
     is_writing: bool,
+    /// What is being copied for one, and the last batch that it contains.
+    copying: Option<(u64, Copying)>,
+    /// When that goes on.
+    goes_on_at: Duration,
     /// The offset after what the last one contains.
     checkpointed: u64,
     fault: Option<StoreFault>,
@@ -34,10 +43,17 @@ impl Kept {
             last: None,
             is_due: false,
             is_writing: false,
+            copying: None,
+            goes_on_at: Duration::ZERO,
             checkpointed: 0,
             fault: None,
             unreadable: None,
         }
+    }
+
+    /// When a checkpoint goes on, where one is being copied.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.copying.as_ref().map(|_| self.goes_on_at)
     }
 
     pub(super) fn is_durable(&self) -> bool {
@@ -47,6 +63,11 @@ impl Kept {
     /// Why nothing is taken, where what was kept is not ours.
     pub(super) fn unreadable(&self) -> Option<Unreadable> {
         self.unreadable
+    }
+
+    /// Why it cannot run with what was kept.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.unreadable.map(|it| it.to_string())
     }
 
     /// Why the last flight was not kept, or nothing is taken.
@@ -165,7 +186,22 @@ impl Machine {
         self.kept.is_writing = true;
         self.kept.checkpointed = before;
         let note = record::encode_note(self.known.iter());
-        let data = record::encode_checkpoint(&self.state, &note);
-        actions.push(Action::Disk(Ask::Checkpoint { through, data }));
+        self.kept.copying = Some((through, Copying::begin(&self.state, &note)));
+        self.copy(actions);
+    }
+
+    /// Goes on with what is being copied for a checkpoint, once it rested: requests come in between.
+    pub(super) fn copy(&mut self, actions: &mut Vec<Action>) {
+        let Some((through, mut copying)) = self.kept.copying.take() else {
+            return;
+        };
+        if self.now >= self.kept.goes_on_at {
+            self.kept.goes_on_at = self.now + COPY_REST;
+            if copying.go_on(&self.state) {
+                let data = copying.end();
+                return actions.push(Action::Disk(Ask::Checkpoint { through, data }));
+            }
+        }
+        self.kept.copying = Some((through, copying));
     }
 }

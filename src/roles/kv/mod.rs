@@ -196,6 +196,7 @@ impl Machine {
     }
 
     fn tick(&mut self, actions: &mut Vec<Action>) {
+        self.copy(actions);
         self.expire(actions);
         self.give_up_watches(actions);
         self.mirrors.go_on(&self.state, actions);
@@ -238,6 +239,7 @@ impl machine::Machine for Machine {
             Some(self.spoke + HUGZ_EVERY),
             self.next_expiry(),
             self.watches.next(),
+            self.kept.next(),
             self.mirrors.is_due().then_some(Duration::ZERO),
         ];
         due.into_iter().flatten().min()
@@ -259,6 +261,10 @@ impl machine::Machine for Machine {
         facts["watches"] = self.watches.len().into();
         facts["fault"] = json!(self.kept.fault());
         facts
+    }
+
+    fn refusal(&self) -> Option<String> {
+        self.kept.refusal()
     }
 
     fn adopt(&mut self, config: &RoleConfig) {

@@ -142,22 +142,67 @@ pub(super) fn decode_note(mut note: Bytes) -> Result<Vec<(Bytes, Done)>, Unreada
     Ok(found)
 }
 
-/// All that is known, as a checkpoint.
-pub(super) fn encode_checkpoint(state: &State, note: &Bytes) -> Rope {
-    let mut rope = Rope::default();
-    rope.put(&[VERSION]);
-    rope.put(&state.revision().to_le_bytes());
-    rope.put(&(note.len() as u64).to_le_bytes());
-    rope.put(note);
-    let mut head = Vec::new();
-    for (key, item) in state.items() {
-        head.clear();
-        put(&mut head, SET, (item.revision, item.until_ms), key);
-        head.extend_from_slice(&(item.value.len() as u64).to_le_bytes());
-        rope.put(&head);
-        rope.put_shared(&item.value);
+/// Keys that are copied in one step, and bytes of theirs.
+const COPIED_MAX: usize = 2_048;
+const COPIED_BYTES_MAX: usize = 256 * 1024;
+
+/// All that is known at a moment, on its way into a checkpoint: some keys in each step, so that nobody
+/// waits for all of them.
+///
+/// What is written meanwhile comes after the batch that the checkpoint is of, and so it is told again at
+/// a start: a key that was written since is left out, whatever it had.
+#[derive(Debug)]
+pub(super) struct Copying {
+    /// The revision of the moment.
+    revision: u64,
+    /// The last key that was looked at.
+    last: Option<Key>,
+    rope: Rope,
+}
+
+impl Copying {
+    /// Begins with what is known now, and a note of who wrote it.
+    pub(super) fn begin(state: &State, note: &Bytes) -> Self {
+        let mut rope = Rope::default();
+        rope.put(&[VERSION]);
+        rope.put(&state.revision().to_le_bytes());
+        rope.put(&(note.len() as u64).to_le_bytes());
+        rope.put(note);
+        Self {
+            revision: state.revision(),
+            last: None,
+            rope,
+        }
     }
-    rope
+
+    /// Goes on with some keys. True once there are no more.
+    pub(super) fn go_on(&mut self, state: &State) -> bool {
+        let (mut head, mut keys, mut bytes) = (Vec::new(), 0, 0);
+        let (after, mut last) = (self.last.take(), None);
+        for (key, item) in state.items(after.as_ref()) {
+            if keys >= COPIED_MAX || bytes >= COPIED_BYTES_MAX {
+                self.last = last.map(Arc::clone);
+                return false;
+            }
+            keys += 1;
+            last = Some(key);
+            if item.revision > self.revision {
+                continue;
+            }
+            head.clear();
+            put(&mut head, SET, (item.revision, item.until_ms), key);
+            head.extend_from_slice(&(item.value.len() as u64).to_le_bytes());
+            self.rope.put(&head);
+            self.rope.put_shared(&item.value);
+            bytes += head.len() + item.value.len();
+        }
+        true
+    }
+
+    /// The checkpoint.
+    pub(super) fn end(self) -> Rope {
+        self.rope
+    }
 }
 
 /// Reads a checkpoint.

@@ -103,9 +103,10 @@ impl State {
         self.bytes
     }
 
-    /// All keys, in their order.
-    pub(super) fn items(&self) -> impl Iterator<Item = (&Key, &Item)> {
-        self.items.iter()
+    /// The keys after one, in their order; all, where there is none.
+    pub(super) fn items(&self, after: Option<&Key>) -> impl Iterator<Item = (&Key, &Item)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.items.range::<Key, _>((from, Bound::Unbounded))
     }
 
     /// The keys that begin with a prefix and come after another key, in their order.

@@ -450,3 +450,40 @@ fn what_is_not_its_own_is_not_read_and_nothing_is_written_over_it() {
     bench.step(Event::Disk(Told::CheckpointDue));
     assert!(bench.asked.is_empty() && bench.checkpoint.is_none());
 }
+
+#[test]
+fn a_large_map_is_copied_in_steps_and_what_is_written_meanwhile_is_not_lost() {
+    let mut bench = Bench::with(&config(64 << 20, true));
+    let key = |number: u32| format!("k{number:05}");
+    for from in (0..20_000).step_by(1_000) {
+        let ops: Vec<Value> = (from..from + 1_000)
+            .map(|it| json!({"op": "set", "key": key(it), "value": "before"}))
+            .collect();
+        let done = bench.ask("batch", json!({ "ops": ops }), &[]);
+        assert_eq!(done.status, 200);
+    }
+    bench.step(Event::Disk(Told::CheckpointDue));
+    assert!(bench.checkpoint.is_none(), "it takes several steps");
+    // Behind and before what was copied: changed, new, gone, gone and new again.
+    let mut steps = 0;
+    while bench.checkpoint.is_none() {
+        for at in [steps, 19_999 - steps] {
+            bench.set(&key(at), "after");
+            bench.set(&format!("{}-new", key(at)), "new");
+            bench.ask("del", json!({"key": key(at + 100)}), &[]);
+            bench.ask("del", json!({"key": key(at - at % 2 + 5_000)}), &[]);
+        }
+        assert!(bench.machine.deadline() <= Some(bench.now + Duration::from_millis(1)));
+        bench.pass(1);
+        steps += 1;
+        assert!(steps < 50, "it comes to an end");
+    }
+    assert!(steps >= 5, "{steps} steps");
+    bench.set("later", "1");
+    let was = bench.machine.state.clone();
+    let through = bench.checkpoint.as_ref().unwrap().0;
+    let replayed = bench.log.iter().filter(|it| it.seq > through).count();
+    assert!(replayed > 20, "{replayed} batches come after it");
+    bench.restart();
+    assert_eq!(bench.machine.state, was);
+}

@@ -38,6 +38,12 @@ impl Kept {
         frames.unwrap_or_else(|| vec![self.data.clone()])
     }
 
+    /// Whether it is a record of a spool.
+    fn is_ours(&self) -> bool {
+        let is_version = self.data.first() == Some(&VERSION) && self.data.len() >= HEAD_BYTES;
+        is_version && parts::read(self.data.slice(HEAD_BYTES..)).is_some()
+    }
+
     /// The bytes of all messages before it.
     pub(super) fn bytes_before(&self) -> u64 {
         let word = self.data.get(1..HEAD_BYTES).map(|word| word.try_into());
@@ -145,8 +151,11 @@ impl Machine {
     }
 
     pub(super) fn restore(&mut self, data: &[u8]) {
-        // Its checksum was right, and nobody else writes it.
-        let known: Known = serde_json::from_slice(data).expect("a checkpoint of a spool");
+        // Its checksum was right: what is not understood is another kind's.
+        let Ok(known) = serde_json::from_slice::<Known>(data) else {
+            self.is_foreign = true;
+            return;
+        };
         self.last_seq = Some(known.last_seq);
         let place = |(offset, bytes)| Place { offset, bytes };
         (self.head, self.end) = (place(known.head), place(known.end));
@@ -159,15 +168,17 @@ impl Machine {
         self.last_seq = Some(batch.seq);
         let (first, count) = (batch.first_offset, batch.records.len() as u64);
         if !batch.note.is_empty() {
-            let note = serde_json::from_slice(&batch.note).expect("a note of a spool");
-            match note {
-                Note::Filters(kept) => self.filters.restore(&kept, self.began_ns),
-                Note::Position(offset, bytes) => self.head = Place { offset, bytes },
-                Note::Once(id) => self.once.add(id, (first, count)),
+            match serde_json::from_slice(&batch.note) {
+                Ok(Note::Filters(kept)) => self.filters.restore(&kept, self.began_ns),
+                Ok(Note::Position(offset, bytes)) => self.head = Place { offset, bytes },
+                Ok(Note::Once(id)) => self.once.add(id, (first, count)),
+                Err(_) => self.is_foreign = true,
             }
         }
         for (offset, record) in (first..).zip(batch.records) {
-            self.is_at_end(offset, &record.into());
+            let kept = Kept::from(record);
+            self.is_foreign |= !kept.is_ours();
+            self.is_at_end(offset, &kept);
         }
     }
 
@@ -185,6 +196,9 @@ impl Machine {
 
     /// All is told that was kept.
     pub(super) fn recovered(&mut self, (start, end): (u64, u64), actions: &mut Vec<Action>) {
+        if self.is_foreign {
+            return;
+        }
         self.end.offset = end;
         // It held all of them before, perhaps, and holds only the newest now.
         let newest = end.saturating_sub(1);

@@ -193,6 +193,8 @@ pub struct Machine {
     pending: HashMap<u64, Pending>,
     /// Why a message was not stored.
     fault: Option<StoreFault>,
+    /// What its store has told it is not its own.
+    is_foreign: bool,
     is_draining: bool,
 }
 
@@ -228,6 +230,7 @@ impl Machine {
             tickets: 0,
             pending: HashMap::new(),
             fault: None,
+            is_foreign: false,
             is_draining: false,
         }
     }
@@ -413,6 +416,11 @@ impl machine::Machine for Machine {
             facts["fault"] = fault.into();
         }
         facts
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let words = "what the store has kept is not of a spool";
+        self.is_foreign.then(|| words.to_owned())
     }
 
     fn adopt(&mut self, config: &RoleConfig) {

@@ -463,3 +463,35 @@ fn a_page_ends_where_the_spool_does_though_the_disk_is_ahead() {
     let (status, _, body) = bench.asked_and_answered("peek", json!({"from": 1}));
     assert_eq!((status, body), (200, vec![Bytes::from("a1")]));
 }
+
+#[test]
+fn what_another_kind_has_kept_is_refused_in_words() {
+    let batch = |note: &'static [u8], data: Option<&'static [u8]>| Batch {
+        seq: 0,
+        first_offset: 0,
+        time_ns: 1,
+        note: Bytes::from_static(note),
+        records: data
+            .map(|data| Record {
+                time_ns: 1,
+                data: Bytes::from_static(data),
+            })
+            .into_iter()
+            .collect(),
+    };
+    let told = [
+        Told::Restored(Bytes::from_static(b"\x01 keys and values")),
+        Told::Replayed(batch(br#"{"c": {"group": "g", "offset": 1}}"#, None)),
+        Told::Replayed(batch(b"", Some(b"an event of a stream"))),
+        Told::Replayed(batch(b"", Some(b"\x01"))),
+    ];
+    for told in told {
+        let mut machine = Machine::new(&config(Mode::Fifo, &[]), 0);
+        assert_eq!(machine.refusal(), None);
+        let mut actions = Vec::new();
+        for told in [told, Told::Recovered { start: 0, end: 1 }] {
+            machine.step(Duration::ZERO, Event::Disk(told), &mut actions);
+        }
+        assert!(machine.refusal().unwrap().contains("not of a spool"));
+    }
+}

@@ -33,7 +33,12 @@ struct Group {
 
 /// All groups.
 #[derive(Debug, Default)]
-pub(super) struct Groups(BTreeMap<String, Group>);
+pub(super) struct Groups {
+    all: BTreeMap<String, Group>,
+    /// The highest number of an ownership that was ever given, of groups that are forgotten too: no
+    /// number is given again, so that nobody who had one is taken for an owner.
+    highest: u64,
+}
 
 /// What is kept of a group.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,11 +81,11 @@ struct ForgetParams {
 
 impl Groups {
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub(super) fn facts(&self, end: u64) -> Vec<Value> {
-        let owned = self.0.iter().filter(|(_, group)| group.generation > 0);
+        let owned = self.all.iter().filter(|(_, group)| group.generation > 0);
         owned
             .map(|(name, group)| {
                 json!({
@@ -96,7 +101,7 @@ impl Groups {
 
     /// Where a group goes on, for its owner.
     pub(super) fn position(&self, name: &str, generation: u64) -> Result<u64, Fenced> {
-        let group = self.0.get(name).filter(|group| group.generation > 0);
+        let group = self.all.get(name).filter(|group| group.generation > 0);
         let group = group.ok_or(Fenced::Nobody)?;
         match group.given == generation {
             true => Ok(group.offset),
@@ -112,19 +117,20 @@ impl Groups {
                 consumer,
                 generation,
             } => {
-                let group = self.0.entry(group.clone()).or_default();
+                self.highest = self.highest.max(*generation);
+                let group = self.all.entry(group.clone()).or_default();
                 group.generation = *generation;
                 group.given = group.given.max(*generation);
                 group.consumer.clone_from(consumer);
             }
             Note::Commit { group, offset } => {
                 // Of two that were under way together, the later is not undone by the earlier.
-                if let Some(group) = self.0.get_mut(group) {
+                if let Some(group) = self.all.get_mut(group) {
                     group.offset = group.offset.max(*offset);
                 }
             }
             Note::Forget { group } => {
-                self.0.remove(group);
+                self.all.remove(group);
             }
             Note::Producer(..) => unreachable!("it is no group's"),
         }
@@ -132,17 +138,17 @@ impl Groups {
 
     /// A take was not stored: whoever owned the group still does, unless another take is under way.
     fn untake(&mut self, name: &str, generation: u64) {
-        let Some(group) = self.0.get_mut(name).filter(|it| it.given == generation) else {
+        let Some(group) = self.all.get_mut(name).filter(|it| it.given == generation) else {
             return;
         };
         group.given = group.generation;
         if group.generation == 0 {
-            self.0.remove(name);
+            self.all.remove(name);
         }
     }
 
     pub(super) fn kept(&self) -> Vec<KeptGroup> {
-        let owned = self.0.iter().filter(|(_, group)| group.generation > 0);
+        let owned = self.all.iter().filter(|(_, group)| group.generation > 0);
         owned
             .map(|(name, group)| KeptGroup {
                 name: name.clone(),
@@ -153,8 +159,14 @@ impl Groups {
             .collect()
     }
 
-    pub(super) fn restore(&mut self, kept: Vec<KeptGroup>) {
-        self.0 = kept
+    /// The highest number of an ownership that was ever given.
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    pub(super) fn restore(&mut self, kept: Vec<KeptGroup>, highest: u64) {
+        self.highest = highest;
+        self.all = kept
             .into_iter()
             .map(|it| {
                 let group = Group {
@@ -239,19 +251,20 @@ impl Machine {
             let words = "`group` is 1 to 64 bytes long, `consumer` at most 64";
             return Err(Refused::new(zn1::BAD_REQUEST, words));
         }
-        if self.groups.len() >= GROUPS_MAX && !self.groups.0.contains_key(&group) {
+        if self.groups.len() >= GROUPS_MAX && !self.groups.all.contains_key(&group) {
             let words = "there are too many groups";
             return Err(Refused::new(zn1::BACK_PRESSURE, words));
         }
         self.may_change()?;
         let start = self.start;
-        let known = self.groups.0.entry(group.clone());
+        self.groups.highest += 1;
+        let known = self.groups.all.entry(group.clone());
         let known = known.or_insert_with(|| Group {
             offset: start,
             ..Group::default()
         });
         // Whoever had it is fenced while this is under way, too.
-        known.given += 1;
+        known.given = self.groups.highest;
         let note = Note::Take {
             group,
             consumer,
@@ -289,7 +302,7 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Result<Option<Reply>, Refused> {
         let ForgetParams { group } = params(request.params)?;
-        if !self.groups.0.contains_key(&group) {
+        if !self.groups.all.contains_key(&group) {
             return Err(Refused::new(zn1::NOT_FOUND, "there is no such group"));
         }
         self.change(caller, request.id, Note::Forget { group }, actions)
@@ -317,7 +330,7 @@ impl Machine {
             Note::Take {
                 group, generation, ..
             } => {
-                let offset = self.groups.0.get(&group).map(|it| it.offset);
+                let offset = self.groups.all.get(&group).map(|it| it.offset);
                 json!({"generation": generation, "offset": offset})
             }
             Note::Commit { offset, .. } => json!({ "offset": offset }),

@@ -48,6 +48,9 @@ struct Known {
     last_seq: u64,
     producers: Vec<KeptProducer>,
     groups: Vec<KeptGroup>,
+    /// The highest number of an ownership. A checkpoint that does not say has had fewer than batches.
+    #[serde(default)]
+    highest: Option<u64>,
 }
 
 impl Note {
@@ -64,17 +67,22 @@ impl Machine {
             last_seq: self.last_seq.unwrap_or_default(),
             producers: self.producers.kept(),
             groups: self.groups.kept(),
+            highest: Some(self.groups.highest()),
         };
         let text = serde_json::to_vec(&known);
         text.expect("what is known has only text keys").into()
     }
 
     pub(super) fn restore(&mut self, data: &[u8]) {
-        // Its checksum was right, and nobody else writes it.
-        let known: Known = serde_json::from_slice(data).expect("a checkpoint of a stream");
+        // Its checksum was right: what is not understood is another kind's.
+        let Ok(known) = serde_json::from_slice::<Known>(data) else {
+            self.is_foreign = true;
+            return;
+        };
         self.last_seq = Some(known.last_seq);
         self.producers.restore(known.producers);
-        self.groups.restore(known.groups);
+        let highest = known.highest.unwrap_or(known.last_seq + 1);
+        self.groups.restore(known.groups, highest);
     }
 
     /// A batch that was stored after the checkpoint.
@@ -83,7 +91,10 @@ impl Machine {
         if batch.note.is_empty() {
             return;
         }
-        let note = serde_json::from_slice(&batch.note).expect("a note of a stream");
+        let Ok(note) = serde_json::from_slice(&batch.note) else {
+            self.is_foreign = true;
+            return;
+        };
         match note {
             Note::Producer(producer, sequence) => {
                 let at = (batch.first_offset, batch.records.len() as u64);

@@ -141,6 +141,8 @@ pub struct Machine {
     hearing: Hearing,
     /// Why a message was not stored.
     fault: Option<StoreFault>,
+    /// What its store has told it is not its own.
+    is_foreign: bool,
     is_draining: bool,
 }
 
@@ -163,6 +165,7 @@ impl Machine {
             waiting: Waiting::default(),
             hearing: Hearing::default(),
             fault: None,
+            is_foreign: false,
             is_draining: false,
         }
     }
@@ -323,6 +326,11 @@ impl machine::Machine for Machine {
             facts["fault"] = fault.to_string().into();
         }
         facts
+    }
+
+    fn refusal(&self) -> Option<String> {
+        let words = "what the store has kept is not of a stream";
+        self.is_foreign.then(|| words.to_owned())
     }
 
     fn adopt(&mut self, config: &RoleConfig) {

@@ -1,5 +1,7 @@
 //! The stream beside a store that does what it is told to, when it is told to.
 
+mod owners;
+
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};

@@ -21,6 +21,8 @@ pub enum NodeError {
     Listen(ListenError),
     /// What it keeps on disk cannot be opened.
     Store(PathBuf, OpenError),
+    /// What is kept there on disk is not its own.
+    Foreign(PathBuf, String),
     /// The runtime, or a signal handler, could not be set up.
     Runtime(io::Error),
 }
@@ -40,7 +42,31 @@ impl fmt::Display for NodeError {
             Self::Store(path, error) => {
                 write!(f, "cannot open the store {}: {error}", path.display())
             }
+            Self::Foreign(path, why) => {
+                write!(f, "cannot open the store {}: {why}", path.display())
+            }
             Self::Runtime(error) => write!(f, "cannot start the event loop: {error}"),
+        }
+    }
+}
+
+impl NodeError {
+    /// Whether its next life would end at its store the same way.
+    pub(super) fn is_of_store_for_good(&self) -> bool {
+        match self {
+            Self::Foreign(..) => true,
+            Self::Store(_, error) => match error {
+                OpenError::Kind { .. }
+                | OpenError::Version(_)
+                | OpenError::Mixed
+                | OpenError::Unreadable => true,
+                OpenError::Locked | OpenError::System(..) => false,
+            },
+            Self::Told(..)
+            | Self::Config(..)
+            | Self::Keys(_)
+            | Self::Listen(_)
+            | Self::Runtime(_) => false,
         }
     }
 }

@@ -59,6 +59,8 @@ const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 /// How a role ends that cannot bind: its next life would end the same way.
 pub const BIND_EXIT: u8 = 98;
+/// How a role ends whose store is another's, or cannot be read at all: the same holds for its next life.
+pub const STORE_EXIT: u8 = 97;
 
 /// How a role runs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,10 +93,12 @@ pub fn main(told: &Path) -> ExitCode {
             tracing::error!("{error}");
             match error {
                 NodeError::Listen(_) => ExitCode::from(BIND_EXIT),
+                error if error.is_of_store_for_good() => ExitCode::from(STORE_EXIT),
                 NodeError::Told(..)
                 | NodeError::Config(..)
                 | NodeError::Keys(_)
                 | NodeError::Store(..)
+                | NodeError::Foreign(..)
                 | NodeError::Runtime(_) => ExitCode::FAILURE,
             }
         }
@@ -472,11 +476,6 @@ impl Node {
             "peers": peers,
         })
     }
-}
-
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn millis(time: SystemTime) -> u64 {

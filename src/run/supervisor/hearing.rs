@@ -16,7 +16,7 @@ use crate::plan::digest;
 use crate::plan::{Exec, Plan};
 use crate::run::keeper::protocol::{Child, Ended, Event as KeeperEvent, Notice, Status};
 use crate::run::ledger::Record;
-use crate::run::node::BIND_EXIT;
+use crate::run::node::{BIND_EXIT, STORE_EXIT};
 use crate::run::procfs;
 use crate::run::tag::NetworkId;
 
@@ -86,7 +86,8 @@ impl Supervisor {
             },
         });
         let end = end(status);
-        let event = match self.unbindable(name, end) {
+        let hopeless = self.unbindable(name, end);
+        let event = match hopeless.or_else(|| self.unopenable(name, end)) {
             Some(reason) => Event::Doomed {
                 generation,
                 end,
@@ -139,6 +140,19 @@ impl Supervisor {
             origin.file.display(),
             origin.line
         ))
+    }
+
+    /// Which store an instance cannot open, now or in its next life, where it ended so.
+    fn unopenable(&self, name: &InstanceName, end: End) -> Option<String> {
+        let process = self.network.members.get(name)?.instance.process.as_ref()?;
+        let Exec::Role(config) = &process.exec else {
+            return None;
+        };
+        let store = config.store()?;
+        (end == End::Code(i32::from(STORE_EXIT))).then(|| {
+            let path = store.path.display();
+            format!("cannot open its store {path}; its log says why")
+        })
     }
 
     fn notified(&mut self, name: &InstanceName, generation: u64, notice: &Notice) {

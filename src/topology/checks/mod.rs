@@ -15,6 +15,7 @@ mod here;
 mod hosts;
 mod instance_names;
 mod ipc_path;
+mod kept;
 mod limits;
 mod listen;
 mod no_time;
@@ -72,7 +73,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Every rule about this machine at this moment: what `plan` and `apply` ask beside [`CHECKS`].
-pub const HINDRANCES: &[Check] = &[here::check, taken::check, programs::check];
+pub const HINDRANCES: &[Check] = &[here::check, taken::check, programs::check, kept::check];
 
 /// Runs every rule about the manifest. One that is too large is looked at no further.
 pub fn all(topology: &Topology) -> Vec<Diagnostic> {

@@ -35,6 +35,27 @@ const ROWS: &[Row] = &[
         "leave it out, and give keys a time to live: `kv set --ttl 10m`",
     ),
     (
+        Kind::Stream,
+        "mode",
+        |store| store.mode.is_some(),
+        "a stream keeps every record, in their order",
+        "leave it out; a `spool` has `mode: latest`",
+    ),
+    (
+        Kind::Stream,
+        "retain",
+        goes_after_max,
+        "at `max` nothing more is taken, so there is never so much that the oldest go",
+        "write less than `max`, or leave `max` out",
+    ),
+    (
+        Kind::Spool,
+        "max",
+        is_never_full,
+        "with less the oldest messages go by `retain`, taken or not, so it is never full",
+        "write a larger `retain`, or leave one of them out",
+    ),
+    (
         Kind::Queue,
         "mode",
         |store| store.mode.is_some(),
@@ -56,6 +77,16 @@ const ROWS: &[Row] = &[
         "write a duration, such as `1d`",
     ),
 ];
+
+/// Whether the oldest would go by size only once nothing more is taken.
+fn goes_after_max(store: &StoreDecl) -> bool {
+    matches!((&store.retain, store.max), (Some(RetainDecl::Bytes(kept)), Some(max)) if kept.0 >= max.0)
+}
+
+/// Whether the oldest go by size before it is full.
+fn is_never_full(store: &StoreDecl) -> bool {
+    matches!((&store.retain, store.max), (Some(RetainDecl::Bytes(kept)), Some(max)) if kept.0 < max.0)
+}
 
 pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
     let mut used: HashMap<(usize, PathBuf), &Node> = HashMap::new();

@@ -138,7 +138,7 @@ impl Run {
             .bench
             .machine
             .state
-            .items()
+            .items(None)
             .map(|(key, item)| {
                 let value = String::from_utf8_lossy(&item.value).into_owned();
                 (key.to_string(), (value, item.revision))

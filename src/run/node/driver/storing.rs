@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::disk::Store;
+use crate::disk::{Owner, Store};
 use crate::model::store::Told;
 use crate::roles;
 use crate::roles::machine::{Action, Event, Machine};
@@ -17,10 +17,18 @@ pub(super) fn open<M: Machine>(
         return Ok(None);
     };
     let mut actions = Vec::new();
-    let opened = Store::open(told, &mut |it| {
+    let owner = Owner {
+        kind: config.kind().as_str(),
+        bytes_max: config.held_max(),
+    };
+    let opened = Store::open(told, owner, &mut |it| {
         machine.step(Duration::ZERO, Event::Disk(it), &mut actions);
     });
     let store = opened.map_err(|error| NodeError::Store(told.path.clone(), error))?;
+    if let Some(why) = machine.refusal() {
+        return Err(NodeError::Foreign(told.path.clone(), why));
+    }
+    store.is_of(owner);
     for action in actions {
         match action {
             // What it asks then is answered when the loop runs; nothing is refused in an idle store.
