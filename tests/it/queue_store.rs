@@ -242,17 +242,15 @@ while True:
 print(status.decode(), taken)
 ";
 
-/// In a mount namespace of its own, where this machine lets one have it.
-#[test]
-fn a_full_disk_is_said_and_loses_nothing() {
-    let world = World::new();
-    let port = ports(2);
+/// A queue whose store is on a disk of a few megabytes, in a mount namespace of its own, where this machine
+/// lets one have it. What is to happen there before it starts is a line of shell.
+fn on_a_small_disk(world: &World, port: u16, (size, first): (&str, &str)) -> Option<Running> {
     let small = world.path("q");
     std::fs::create_dir_all(&small).unwrap();
-    drop(life(&world, ("q", port), "never:1"));
+    drop(life(world, ("q", port), "never:1"));
     let role = world.path("q.json").display().to_string();
     let script = format!(
-        "mount -t tmpfs -o size=3m none {0} && exec {1} __role {2}",
+        "mount -t tmpfs -o size={size} none {0} && {{ {first}; exec {1} __role {2}; }}",
         small.display(),
         crate::support::zmqnet(),
         role
@@ -260,7 +258,6 @@ fn a_full_disk_is_said_and_loses_nothing() {
     let mut command = world.command("unshare");
     command.args(["-rm", "sh", "-c", &script]);
     let mut queue = Running::start(&mut command);
-    let front = format!("tcp://127.0.0.1:{port}");
     let is_up = wait_for("the queue", || {
         if queue.0.try_wait().unwrap().is_some() {
             return Some(false);
@@ -273,8 +270,19 @@ fn a_full_disk_is_said_and_loses_nothing() {
             words.contains("unshare") || words.contains("mount"),
             "{words}"
         );
-        return;
+        return None;
     }
+    Some(queue)
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing() {
+    let world = World::new();
+    let port = ports(2);
+    let front = format!("tcp://127.0.0.1:{port}");
+    let Some(_queue) = on_a_small_disk(&world, port, ("3m", "true")) else {
+        return;
+    };
     let filled = py(&world, FILL, &[&front, "a"]);
     let (status, taken) = filled.stdout.trim().split_once(' ').unwrap();
     assert_eq!(status, "503", "{}", filled.stderr);
@@ -291,4 +299,64 @@ fn a_full_disk_is_said_and_loses_nothing() {
         Some(taken),
         "{listed}"
     );
+}
+
+/// Asks in no dialect and by Majordomo until the disk is full, has it have space again, and works.
+const ASKS: &str = "\
+import json, os, sys, threading, time, zmq
+front, back, count = sys.argv[1], sys.argv[2], 60
+context = zmq.Context()
+def dealer(endpoint):
+    socket = context.socket(zmq.DEALER)
+    socket.linger, socket.rcvtimeo, socket.sndhwm, socket.rcvhwm = 0, 20000, 0, 0
+    socket.connect(endpoint)
+    return socket
+plain, majordomo, looker = dealer(front), dealer(front), dealer(front)
+for number in range(count):
+    text = b'%d ' % number + b'x' * 50000
+    asks = [b'', text] if number % 2 else [b'', b'MDPC01', b'tasks', text]
+    (plain if number % 2 else majordomo).send_multipart(asks)
+def facts():
+    looker.send_multipart([b'ZN1', b'status', b'1'])
+    return json.loads(looker.recv_multipart()[3])['facts']
+while facts()['fault'] is None:
+    time.sleep(0.02)
+full = facts()
+assert full['accepted'] < count, full
+open('free', 'w').close()
+def work():
+    socket = context.socket(zmq.REP)
+    socket.linger = 0
+    socket.connect(back)
+    while True:
+        task = socket.recv()
+        socket.send(task.split()[0])
+threading.Thread(target=work, daemon=True).start()
+got = [plain.recv_multipart()[-1] for _ in range(count // 2)]
+got += [majordomo.recv_multipart()[-1] for _ in range(count // 2)]
+assert sorted(map(int, got)) == list(range(count)), got
+last = facts()
+assert last['done'] == last['accepted'] and last['fault'] is None, last
+print(full['waiting'] > 0, full['unkept'] > 0, flush=True)
+os._exit(0)
+";
+
+#[test]
+fn who_asks_in_no_dialect_while_the_disk_is_full_is_answered_when_it_has_space() {
+    let world = World::new();
+    let port = ports(2);
+    let ballast = world.path("q/ballast").display().to_string();
+    let freed = world.path("free").display().to_string();
+    let first = format!(
+        "head -c 5000000 /dev/zero > {ballast}; \
+         (for n in $(seq 600); do [ -e {freed} ] && break; sleep 0.05; done; rm {ballast}) > /dev/null 2>&1 &"
+    );
+    // `; ` follows what is first, and nothing may stand before that.
+    let first = format!("{{ {first} }}");
+    let Some(_queue) = on_a_small_disk(&world, port, ("7m", &first)) else {
+        return;
+    };
+    let at = |port: u16| format!("tcp://127.0.0.1:{port}");
+    let ran = py(&world, ASKS, &[&at(port), &at(port + 1)]);
+    assert_eq!(ran.stdout, "True True\n", "{}", ran.stderr);
 }

@@ -128,11 +128,11 @@ impl Machine {
             return;
         };
         let works = peer.worker.is_some() || peer.takes > 0 || !peer.leases.is_empty();
-        if works || peer.is_held {
+        if works || peer.held > 0 {
             self.counters.refused += 1;
             return;
         }
-        peer.is_held = true;
+        peer.held = 1;
         self.counters.held += 1;
         self.services.of(offer.service).held += 1;
         self.held.push_back(Held { conn, offer, bytes });
@@ -151,7 +151,9 @@ impl Machine {
             let Some(offer) = self.let_go(conn) else {
                 return;
             };
-            actions.push(Action::Resume { conn });
+            if self.peers.get(&conn).is_none_or(|peer| peer.held == 0) {
+                actions.push(Action::Resume { conn });
+            }
             match is_too_large {
                 true => self.counters.refused += 1,
                 false => {
@@ -161,20 +163,30 @@ impl Machine {
         }
     }
 
-    /// Takes out the task of a client that waits for room.
+    /// A client is gone, and with it its tasks that wait for room.
+    pub(super) fn let_all_go(&mut self, conn: Conn) {
+        let services = &mut self.services;
+        self.held.retain(|held| {
+            let stays = held.conn != conn;
+            services.of(held.offer.service).held -= usize::from(!stays);
+            stays
+        });
+    }
+
+    /// Takes out the first task of a client that waits for room.
     pub(super) fn let_go(&mut self, conn: Conn) -> Option<Offer> {
         let at = self.held.iter().position(|held| held.conn == conn)?;
         let Held { offer, .. } = self.held.remove(at)?;
         self.services.of(offer.service).held -= 1;
         if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.is_held = false;
+            peer.held -= 1;
         }
         Some(offer)
     }
 }
 
 /// A task as it is asked for without options.
-fn plain(service: usize, body: Vec<Bytes>, waiter: Waiter) -> Offer {
+pub(super) fn plain(service: usize, body: Vec<Bytes>, waiter: Waiter) -> Offer {
     Offer {
         service,
         body,

@@ -38,8 +38,9 @@ impl Machine {
 
     /// Tells who waits for a task that it is given up. Only ZN1 has words for that: to others it is a
     /// request without an answer, and their own timeouts decide, unless they are to be told by an answer.
-    fn tell_dead(&mut self, key: Key, actions: &mut Vec<Action>) {
+    pub(super) fn tell_dead(&mut self, key: Key, actions: &mut Vec<Action>) {
         let waiters = std::mem::take(&mut self.tasks.of(key).waiters);
+        self.note_left(key, &waiters);
         for waiter in waiters {
             match waiter {
                 Waiter::Zn1(caller, id) => {

@@ -205,11 +205,17 @@ impl Machine {
         let is_ahead = peer.worker.is_some() && !peer.leases.is_empty();
         peer.leases.push(key);
         let timer = (!is_ahead).then(|| self.timers.set(self.now + lasts, Timer::Lease(key)));
+        let is_told = !self.tasks.is_watched();
         let task = self.tasks.of(key);
         assert!(!matches!(task.state, State::Leased(_)), "one lease a task");
         task.given += 1;
         task.attempt += 1;
-        task.state = State::Leased(Lease { conn, timer, lasts });
+        task.state = State::Leased(Lease {
+            conn,
+            timer,
+            lasts,
+            is_told,
+        });
         Token {
             key,
             given: task.given,
@@ -251,6 +257,7 @@ impl Machine {
         self.clear_deadline(&task);
         self.services.of(task.service).tasks -= 1;
         let waiters = std::mem::take(&mut task.waiters);
+        self.note_left(key, &waiters);
         let last = waiters.len().saturating_sub(1);
         let mut left = Some(body);
         for (n, waiter) in waiters.into_iter().enumerate() {
@@ -323,6 +330,13 @@ impl Machine {
 
     /// The lease of a task is over: its worker hangs, or is cut off.
     pub(super) fn expired(&mut self, key: Key, actions: &mut Vec<Action>) {
+        if let State::Leased(lease) = &mut self.tasks.of(key).state
+            && !lease.is_told
+        {
+            // Nobody has it before it is stored that somebody has: its time has not begun.
+            lease.timer = Some(self.timers.set(self.now + lease.lasts, Timer::Lease(key)));
+            return;
+        }
         self.counters.expired += 1;
         let failure = ours(
             "expired",
@@ -401,11 +415,13 @@ impl Machine {
     /// Moves the end of a lease: its worker is busy with it.
     pub(super) fn extend(&mut self, key: Key, lasts: Option<Duration>) -> Duration {
         let now = self.now;
+        let is_told = !self.tasks.is_watched();
         let task = self.tasks.of(key);
         let State::Leased(lease) = &mut task.state else {
             unreachable!("only a live token extends");
         };
         lease.lasts = lasts.unwrap_or(lease.lasts);
+        lease.is_told = is_told;
         if let Some(timer) = lease.timer {
             self.timers.clear(timer);
         }

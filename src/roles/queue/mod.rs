@@ -180,8 +180,8 @@ struct Peer {
     takes: usize,
     /// The service of the last one.
     taker: Option<usize>,
-    /// A task of it waits for room, and it is not read meanwhile.
-    is_held: bool,
+    /// How many tasks of it wait for room: it is not read meanwhile.
+    held: usize,
 }
 
 /// The queue.
@@ -281,8 +281,8 @@ impl Machine {
             return;
         };
         self.retire(conn, &peer);
-        if peer.is_held {
-            self.let_go(conn);
+        if peer.held > 0 {
+            self.let_all_go(conn);
         }
         self.take_back(&peer.leases, actions);
         self.give_up_pinned(conn, actions);

@@ -102,7 +102,7 @@ impl Token {
 }
 
 /// Who waits for what comes of a task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Waiter {
     /// A program that asked in no dialect.
     Plain(Caller),
@@ -118,6 +118,14 @@ impl Waiter {
         match self {
             Self::Plain(caller) | Self::Majordomo(caller) => (caller, None),
             Self::Zn1(caller, id) => (caller, Some(id)),
+        }
+    }
+
+    /// Whether it speaks no dialect that has a word for a refusal.
+    pub(super) fn is_wordless(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Majordomo(_) => true,
+            Self::Zn1(..) => false,
         }
     }
 
@@ -180,6 +188,9 @@ pub(super) struct Lease {
     /// When it ends; nothing where the worker has others to do first.
     pub(super) timer: Option<TimerKey>,
     pub(super) lasts: Duration,
+    /// Its worker can have it: that it was given, or extended, is stored where that is. Its time counts
+    /// from then on.
+    pub(super) is_told: bool,
 }
 
 /// A task.

@@ -11,7 +11,8 @@ use crate::roles::queue::Machine;
 use crate::roles::queue::compact;
 use crate::roles::queue::known;
 use crate::roles::queue::room::STORED_BYTES_MAX;
-use crate::roles::queue::tasks::{Failure, Key, Lease, NOBODY, State, Task, bytes_of};
+use crate::roles::queue::tasks::{Failure, Key, Lease, NOBODY, State, Task, Waiter, bytes_of};
+use crate::roles::queue::timers::Timer;
 
 /// Frames that keep no more alive than themselves.
 fn owned(frames: &[Bytes]) -> Vec<Bytes> {
@@ -27,6 +28,8 @@ pub(in crate::roles::queue) enum Place {
     Queued(u64),
     /// It waits for its time, in milliseconds since 1970.
     Delayed(u64),
+    /// Somebody takes it by a token that is good for so many milliseconds from when that is stored.
+    Taking(u64),
     /// Somebody took it by a token that is good until a time, on any connection after a restart.
     Taken(u64),
     /// A worker has it that is lost with its connection.
@@ -35,6 +38,21 @@ pub(in crate::roles::queue) enum Place {
     Ahead,
     /// Given up.
     Dead,
+}
+
+impl Place {
+    /// Where it is once that was stored, at a time in milliseconds since 1970.
+    pub(super) fn stored(self, at_ms: u64) -> Self {
+        match self {
+            Self::Taking(lasts_ms) => Self::Taken(at_ms.saturating_add(lasts_ms)),
+            Self::Queued(_)
+            | Self::Delayed(_)
+            | Self::Taken(_)
+            | Self::Given
+            | Self::Ahead
+            | Self::Dead => self,
+        }
+    }
 }
 
 /// What of a task may change.
@@ -108,6 +126,8 @@ impl Change {
 #[derive(Debug, Default)]
 pub(in crate::roles::queue) struct Ended {
     done: Vec<(Key, Answer)>,
+    /// Those without words for a refusal who waited for it: they wait on where it is not stored.
+    left: Vec<(Key, Waiter)>,
     pub(in crate::roles::queue) results: Vec<Bytes>,
 }
 
@@ -145,6 +165,20 @@ impl Machine {
             body: body.map(owned),
         };
         self.ended.done.push((key, answer));
+    }
+
+    /// Somebody is told what came of a task.
+    pub(in crate::roles::queue) fn note_left(&mut self, key: Key, waiters: &[Waiter]) {
+        if !self.tasks.is_watched() || self.stalled.is_some() {
+            return;
+        }
+        let wordless = waiters.iter().filter(|it| it.is_wordless()).cloned();
+        self.ended.left.extend(wordless.map(|waiter| (key, waiter)));
+    }
+
+    /// Who was told what came of a task, by what changed last.
+    pub(super) fn left(&mut self) -> Vec<(Key, Waiter)> {
+        std::mem::take(&mut self.ended.left)
     }
 
     /// What changed since this was asked last.
@@ -206,7 +240,40 @@ impl Machine {
         match lease.timer {
             None => Place::Ahead,
             Some(_) if lease.conn != NOBODY && is_worker(lease.conn) => Place::Given,
+            Some(_) if !lease.is_told => {
+                Place::Taking(u64::try_from(lease.lasts.as_millis()).unwrap_or(u64::MAX))
+            }
             Some(timer) => Place::Taken(self.wall_ms(timer.at())),
+        }
+    }
+
+    /// That a worker was given a task, or has it for longer, is stored: its lease begins.
+    pub(super) fn begin_stored(&mut self, change: &Change) {
+        let (key, facet) = match change {
+            Change::Accepted(key, kept) => (*key, &kept.facet),
+            Change::Moved(key, facet) => (*key, facet),
+            Change::Done(..) | Change::Gone(_) | Change::Closed(_) => return,
+        };
+        let is_given = matches!(facet.place, Place::Taking(_) | Place::Given | Place::Ahead);
+        let (now, now_ms) = (self.now, self.wall_ms(self.now));
+        let task = self.tasks.get_mut(key).filter(|_| is_given);
+        let Some(task) = task.filter(|task| task.given == facet.given) else {
+            return;
+        };
+        let State::Leased(lease) = &mut task.state else {
+            return;
+        };
+        if lease.is_told {
+            return;
+        }
+        lease.is_told = true;
+        if let Some(timer) = lease.timer.take() {
+            self.timers.clear(timer);
+            lease.timer = Some(self.timers.set(now + lease.lasts, Timer::Lease(key)));
+        }
+        // What is stored says the same.
+        if let Some(noted) = &mut task.noted {
+            noted.place = noted.place.stored(now_ms);
         }
     }
 

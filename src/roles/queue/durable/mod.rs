@@ -17,9 +17,11 @@
 //! | `shadow` | what is stored |
 //! | `record` | the same as bytes |
 //! | `restore` | a queue made from it |
+//! | `refused` | what becomes of what was not stored |
 
 mod changes;
 mod record;
+mod refused;
 mod restore;
 mod shadow;
 #[cfg(test)]
@@ -33,14 +35,15 @@ use serde_json::Value;
 
 use crate::model::limits::queue::{FLIGHT_BYTES_MAX, FLIGHT_CHANGES_MAX, UNSAID_BYTES_MAX};
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored, Told};
-use crate::protocol::zn1::{self, Reply};
 use crate::roles::Config as RoleConfig;
 use crate::roles::machine::{self, Action, Conn, Event};
 
+use super::tasks::{Key, Waiter};
 use super::{Config, Machine};
 use changes::Change;
 pub(super) use changes::{Ended, Facet};
 use record::Unreadable;
+use refused::{Undone, refusal};
 use shadow::Shadow;
 
 /// How long it rests before it looks whether the disk takes anything again.
@@ -51,6 +54,8 @@ const REST: Duration = Duration::from_secs(1);
 struct Step {
     changes: VecDeque<Change>,
     says: Vec<Action>,
+    /// Who hears by that what came of a task.
+    left: Vec<(Key, Waiter)>,
 }
 
 /// What is being stored, and what is said then.
@@ -58,6 +63,7 @@ struct Step {
 struct Flight {
     changes: Vec<Change>,
     says: Vec<Action>,
+    left: Vec<(Key, Waiter)>,
 }
 
 /// What is known of the log.
@@ -133,6 +139,7 @@ impl Durable {
     /// Has kept what changed, and has said what was said when it is.
     fn keep(&mut self, said: Vec<Action>, actions: &mut Vec<Action>) {
         let changes: VecDeque<Change> = self.queue.changes().into();
+        let left = self.queue.left();
         self.unstored_bytes += changes.iter().map(Change::bytes).sum::<usize>();
         let is_idle = changes.is_empty() && self.waiting.is_empty() && self.flight.is_none();
         // Where nothing can be stored, nothing that is said waits for it.
@@ -150,7 +157,11 @@ impl Durable {
             }
         }
         if !changes.is_empty() || !says.is_empty() {
-            self.waiting.push_back(Step { changes, says });
+            self.waiting.push_back(Step {
+                changes,
+                says,
+                left,
+            });
         }
         self.take_off(actions);
     }
@@ -197,10 +208,10 @@ impl Durable {
                 }
                 flight.changes.extend(step.changes.pop_front());
             }
-            let step = self.waiting.pop_front();
-            flight
-                .says
-                .extend(step.into_iter().flat_map(|step| step.says));
+            if let Some(step) = self.waiting.pop_front() {
+                flight.says.extend(step.says);
+                flight.left.extend(step.left);
+            }
         }
         flight
     }
@@ -245,7 +256,8 @@ impl Durable {
             },
             Told::Replayed(batch) => {
                 self.log.last = Some((batch.seq, batch.next_offset()));
-                if let Err(fault) = self.replay(batch.note, batch.records) {
+                let at_ms = batch.time_ns / 1_000_000;
+                if let Err(fault) = self.replay(batch.note, batch.records, at_ms) {
                     self.log.unreadable = Some(fault);
                 }
             }
@@ -279,10 +291,11 @@ impl Durable {
         &mut self,
         note: Bytes,
         records: Vec<crate::model::store::Record>,
+        at_ms: u64,
     ) -> Result<(), Unreadable> {
         self.shadow.epoch = record::decode_note(note)?;
         for record in records {
-            self.shadow.apply(record::decode(record.data)?);
+            self.shadow.apply(record::decode(record.data)?, at_ms);
         }
         Ok(())
     }
@@ -305,9 +318,13 @@ impl Durable {
         self.log.last = Some((stored.seq, stored.first_offset + records));
         self.log.fault = None;
         self.unstored_bytes -= flight.changes.iter().map(Change::bytes).sum::<usize>();
+        let now_ms = self.queue.wall_ms(self.now);
         for change in flight.changes {
-            self.shadow.apply(change);
+            self.queue.begin_stored(&change);
+            self.shadow.apply(change, now_ms);
         }
+        // Nothing of that is a change that is to be stored.
+        self.queue.tasks.touched();
         self.say(flight.says, actions);
         if self.queue.stalled().is_some() {
             self.looks_at = None;
@@ -333,16 +350,25 @@ impl Durable {
         let why = format!("nothing is taken: {fault}");
         self.log.fault = Some(fault);
         self.looks_at = Some(self.now + REST);
-        let waiting = std::mem::take(&mut self.waiting);
-        let waiting = waiting.into_iter().flat_map(|step| step.says);
-        for action in flight.says.into_iter().chain(waiting) {
+        let mut undone = Undone::default();
+        undone.add(flight.changes, flight.left);
+        let mut says = flight.says;
+        for step in std::mem::take(&mut self.waiting) {
+            undone.add(step.changes, step.left);
+            says.extend(step.says);
+        }
+        for action in says {
             if let Action::Send { conn, frames } = action {
                 let frames = refusal(frames, &why);
                 actions.extend(frames.map(|frames| Action::Send { conn, frames }));
             }
         }
         (self.unsaid_bytes, self.unstored_bytes) = (0, 0);
-        self.queue.undo(&self.shadow, why, actions);
+        let mut said = Vec::new();
+        self.queue.undo(&self.shadow, (why, undone), &mut said);
+        let is_paused = |action: &Action| matches!(action, Action::Pause { conn } if self.paused.contains(conn));
+        said.retain(|action| !is_paused(action));
+        actions.extend(said);
         self.resume(actions);
     }
 
@@ -372,7 +398,7 @@ impl Durable {
 
 impl machine::Machine for Durable {
     fn step(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
-        self.now = now;
+        (self.now, self.queue.now) = (now, now);
         match event {
             Event::Disk(told) => self.told(told, actions),
             Event::Tick if self.queue.stalled().is_some() => self.look(actions),
@@ -417,13 +443,4 @@ fn bytes_of(frames: &[Bytes]) -> usize {
     /// What a frame costs beside its bytes.
     const FRAME_BYTES: usize = 32;
     frames.iter().map(|frame| frame.len() + FRAME_BYTES).sum()
-}
-
-/// What is sent instead of an answer by ZN1 that is not true any more; others have no words for it.
-fn refusal(mut frames: Vec<Bytes>, why: &str) -> Option<Vec<Bytes>> {
-    let at = frames.iter().position(|frame| frame == zn1::MAGIC)?;
-    let reply = Reply::decode(frames.split_off(at)).ok()?;
-    let refused = Reply::failure(zn1::UNAVAILABLE, reply.id, why);
-    frames.extend(refused.encode());
-    Some(frames)
 }

@@ -44,6 +44,7 @@ const TAKEN: u8 = 2;
 const GIVEN: u8 = 3;
 const AHEAD: u8 = 4;
 const DEAD: u8 = 5;
+const TAKING: u8 = 6;
 
 const KEPT: u8 = 1;
 const PINNED: u8 = 2;
@@ -127,6 +128,7 @@ fn put_facet(rope: &mut Rope, facet: &Facet) {
         Place::Queued(at_ms) => (QUEUED, at_ms),
         Place::Delayed(at_ms) => (DELAYED, at_ms),
         Place::Taken(at_ms) => (TAKEN, at_ms),
+        Place::Taking(lasts_ms) => (TAKING, lasts_ms),
         Place::Given => (GIVEN, 0),
         Place::Ahead => (AHEAD, 0),
         Place::Dead => (DEAD, 0),
@@ -224,6 +226,7 @@ fn facet(bytes: &mut Bytes) -> Result<Facet, Unreadable> {
         QUEUED => Place::Queued(at_ms),
         DELAYED => Place::Delayed(at_ms),
         TAKEN => Place::Taken(at_ms),
+        TAKING => Place::Taking(at_ms),
         GIVEN => Place::Given,
         AHEAD => Place::Ahead,
         DEAD => Place::Dead,
@@ -373,8 +376,13 @@ mod tests {
             until_ms: Some(3),
             body,
         };
+        let taking = Facet {
+            place: Place::Taking(900),
+            ..some_kept().facet
+        };
         vec![
             Change::Accepted(key, Box::new(some_kept())),
+            Change::Moved(key, taking),
             Change::Moved(key, some_kept().facet),
             Change::Done(key, answer(Some(vec![Bytes::from_static(b"sent")]))),
             Change::Done(key, answer(None)),
@@ -404,7 +412,7 @@ mod tests {
             ..Shadow::default()
         };
         for change in all().into_iter().take(1) {
-            shadow.apply(change);
+            shadow.apply(change, 0);
         }
         shadow.ids.was_done("a".into(), 2, None);
         shadow.results.insert(

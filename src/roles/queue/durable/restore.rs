@@ -3,7 +3,7 @@
 //! A lease by `take` lives on under its token. What a plain or a Majordomo worker had was its
 //! connection's: it was lost with that, and what it had not begun costs no attempt.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::protocol::zn1;
@@ -13,11 +13,12 @@ use crate::roles::queue::clients::Held;
 use crate::roles::queue::flow::{lost, ours};
 use crate::roles::queue::pins::UNPINNED;
 use crate::roles::queue::services::Hand;
-use crate::roles::queue::tasks::{Deadline, Key, Lease, NOBODY, State, Task, Tasks, Waiter};
+use crate::roles::queue::tasks::{Deadline, Key, Lease, NOBODY, State, Task, Tasks};
 use crate::roles::queue::timers::Timer;
 use crate::roles::queue::{Config, Machine, Peer};
 
 use super::changes::{Kept, Place};
+use super::refused::Undone;
 use super::shadow::Shadow;
 
 impl Machine {
@@ -102,6 +103,7 @@ impl Machine {
             Place::Queued(_)
             | Place::Delayed(_)
             | Place::Taken(_)
+            | Place::Taking(_)
             | Place::Given
             | Place::Ahead
                 if kept.facet.is_pinned =>
@@ -120,7 +122,10 @@ impl Machine {
                 self.tasks.of(key).state = State::Delayed(timer);
                 self.counters.queued += 1;
             }
-            Place::Taken(at_ms) => {
+            Place::Taken(_) | Place::Taking(_) => {
+                let Place::Taken(at_ms) = kept.facet.place.stored(self.wall_ms(self.now)) else {
+                    unreachable!("what is stored is taken");
+                };
                 let at = self.clock(at_ms);
                 let lease = Lease {
                     conn: NOBODY,
@@ -129,6 +134,7 @@ impl Machine {
                     lasts: at
                         .saturating_sub(self.now)
                         .max(Duration::from_millis(self.config.lease_ms)),
+                    is_told: true,
                 };
                 self.tasks.of(key).state = State::Leased(lease);
                 self.counters.leased += 1;
@@ -182,9 +188,14 @@ impl Machine {
     }
 
     /// The disk did not take what was done: it is undone, and nothing changes any more before
-    /// [`Machine::go_on`]. Who waits for something that is stored waits on; workers are to begin anew;
-    /// who can be told is.
-    pub(super) fn undo(&mut self, shadow: &Shadow, why: String, actions: &mut Vec<Action>) {
+    /// [`Machine::go_on`]. Who waits for something that is stored waits on, and who asked for something
+    /// that was not and has no words for a refusal; workers are to begin anew; who can be told is.
+    pub(super) fn undo(
+        &mut self,
+        shadow: &Shadow,
+        (why, undone): (String, Undone),
+        actions: &mut Vec<Action>,
+    ) {
         let next = Self::restored(&self.config, (self.began_ms, self.now), shadow);
         let mut last = std::mem::replace(self, next);
         self.stalled = Some(why);
@@ -212,27 +223,19 @@ impl Machine {
                 }
             }
         }
+        let peers = last.peers.iter();
+        let works = peers.filter(|(_, peer)| peer.takes > 0 || !peer.leases.is_empty());
+        let works: HashSet<Conn> = works.map(|(conn, _)| *conn).collect();
         let waiters = last.tasks.drain_waiters();
-        for (key, waiters) in waiters {
-            match self.tasks.get_mut(key) {
-                Some(task) if !matches!(task.state, State::Dead) => {
-                    task.waiters = waiters;
-                    self.tasks.recount(key);
-                }
-                Some(_) | None => {
-                    told.extend(waiters.into_iter().filter_map(|waiter| match waiter {
-                        Waiter::Zn1(caller, id) => Some((caller, id)),
-                        Waiter::Plain(_) | Waiter::Majordomo(_) => None,
-                    }));
-                }
-            }
-        }
+        self.carry(last, actions);
+        let (refused, held) = self.wait_on(waiters, undone, actions);
+        told.extend(refused);
         for (caller, id) in told {
             let why = self.stalled.as_deref().unwrap_or_default();
             let reply = Reply::failure(zn1::UNAVAILABLE, id, why);
             actions.push(caller.reply(&reply));
         }
-        self.carry(last, actions);
+        self.hold_anew(held, &works, actions);
     }
 
     /// Takes over the connections of an earlier life, but for workers, and who waits for room.
@@ -242,11 +245,11 @@ impl Machine {
                 actions.push(Action::Close { conn });
                 continue;
             }
-            let is_held = peer.is_held;
+            let held = peer.held;
             self.peers.insert(
                 conn,
                 Peer {
-                    is_held,
+                    held,
                     ..Peer::default()
                 },
             );
@@ -282,7 +285,7 @@ impl Machine {
 
     /// Whether a client is not read since its task waits for room.
     pub(super) fn is_held(&self, conn: Conn) -> bool {
-        self.peers.get(&conn).is_some_and(|peer| peer.is_held)
+        self.peers.get(&conn).is_some_and(|peer| peer.held > 0)
     }
 }
 

@@ -28,11 +28,15 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// What was stored happens.
-    pub(super) fn apply(&mut self, change: Change) {
+    /// What was stored happens: when, in milliseconds since 1970.
+    pub(super) fn apply(&mut self, change: Change, at_ms: u64) {
         match change {
-            Change::Accepted(key, kept) => self.insert(key, *kept),
-            Change::Moved(key, facet) => {
+            Change::Accepted(key, mut kept) => {
+                kept.facet.place = kept.facet.place.stored(at_ms);
+                self.insert(key, *kept);
+            }
+            Change::Moved(key, mut facet) => {
+                facet.place = facet.place.stored(at_ms);
                 if let Some(kept) = self.tasks.get_mut(&key) {
                     self.dead -= u64::from(kept.facet.place == Place::Dead);
                     self.dead += u64::from(facet.place == Place::Dead);

@@ -1,6 +1,7 @@
 //! The durable queue's promises, step by step, with a disk in memory; and by seed in a simulated storm.
 
 mod bench;
+mod disk;
 mod storm;
 
 use serde_json::json;
@@ -184,102 +185,6 @@ fn what_was_handed_ahead_costs_no_attempt() {
 }
 
 #[test]
-fn what_the_disk_does_not_take_is_refused_and_undone_and_goes_on_later() {
-    let mut bench = Bench::new();
-    bench.open("front", 1);
-    bench.open("front", 2);
-    bench.open("back", 3);
-    assert_eq!(
-        bench
-            .asks(
-                1,
-                "submit",
-                json!({"service": "mail", "id": "kept"}),
-                &["1"]
-            )
-            .status,
-        200
-    );
-    let taken = bench.asks(2, "take", json!({"service": "mail"}), &[]);
-    bench.fate = Fate::Full;
-    let refused = bench.asks(
-        1,
-        "submit",
-        json!({"service": "mail", "id": "refused"}),
-        &["2"],
-    );
-    assert_eq!(refused.status, 503);
-    assert!(
-        refused.result["error"]
-            .as_str()
-            .unwrap()
-            .contains("no space"),
-        "{refused:?}"
-    );
-    assert!(bench.closed.contains(&3), "workers are to begin anew");
-    // Readers go on, and nothing is done meanwhile; a plain client waits.
-    assert_eq!(bench.asks(1, "ls", json!({}), &[]).result["all"], 1);
-    assert_eq!(
-        bench
-            .asks(2, "done", json!({"token": taken.result["token"]}), &["x"])
-            .status,
-        503
-    );
-    bench.open("front", 4);
-    bench.say("front", 4, &["", "plain"]);
-    assert_eq!(bench.facts()["waiting"], 1);
-    bench.pass(5_000);
-    assert!(bench.facts()["fault"].is_string());
-    bench.fate = Fate::Stored;
-    bench.pass(1_500);
-    assert!(bench.facts()["fault"].is_null());
-    assert_eq!(bench.facts()["waiting"], 0);
-    assert_eq!(
-        bench
-            .asks(2, "done", json!({"token": taken.result["token"]}), &["x"])
-            .status,
-        200
-    );
-    bench.restart();
-    bench.open("front", 1);
-    let refused = bench.asks(1, "ls", json!({"task": "refused"}), &[]);
-    assert_eq!(refused.status, 404, "what was refused was not done");
-    assert_eq!(
-        (bench.counters().completed, bench.counters().queued),
-        (1, 1)
-    );
-}
-
-#[test]
-fn who_waits_for_a_stored_task_waits_on_when_the_disk_is_full() {
-    let mut bench = Bench::new();
-    bench.open("front", 1);
-    bench.open("front", 2);
-    bench.ask(
-        1,
-        "submit",
-        json!({"service": "mail", "wait": true}),
-        &["1"],
-    );
-    bench.fate = Fate::Full;
-    bench.ask(2, "take", json!({"service": "mail", "wait_ms": 1000}), &[]);
-    assert_eq!(
-        bench.one(2).status,
-        503,
-        "nothing is given that is not stored as given"
-    );
-    bench.fate = Fate::Stored;
-    bench.pass(1_000);
-    let taken = bench.asks(2, "take", json!({"service": "mail"}), &[]);
-    assert_eq!(
-        (&taken.result["attempt"], bench.heard(1).len()),
-        (&json!(1), 0)
-    );
-    bench.asks(2, "done", json!({"token": taken.result["token"]}), &["x"]);
-    assert_eq!(bench.one(1).body[0].as_ref(), b"x");
-}
-
-#[test]
 fn titanics_requests_outlive_the_client_and_the_queue() {
     let mut bench = Bench::new();
     bench.open("front", 1);
@@ -392,7 +297,7 @@ fn a_log_of_something_else_is_not_taken_for_tasks() {
     let mut bench = Bench::new();
     bench
         .batches
-        .push((b"\x07strange".as_slice().into(), vec!["record".into()]));
+        .push((b"\x07strange".as_slice().into(), vec!["record".into()], 0));
     bench.restart();
     bench.open("front", 1);
     let refused = bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);

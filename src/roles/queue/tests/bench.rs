@@ -61,7 +61,10 @@ impl Machine {
         }
         assert!(counted.is_empty(), "services are gone: {counted:?}");
         let conns: Vec<Conn> = self.held.iter().map(|held| held.conn).collect();
-        assert!(conns.iter().all(|conn| self.peers[conn].is_held));
+        for (conn, peer) in &self.peers {
+            let held = conns.iter().filter(|it| *it == conn).count();
+            assert_eq!(peer.held, held);
+        }
     }
 }
 

@@ -28,10 +28,11 @@ pub(super) enum Fate {
 }
 
 pub(super) struct Bench {
+    config: Config,
     pub(super) durable: Durable,
     pub(super) fate: Fate,
-    /// What is on the disk: notes and records.
-    pub(super) batches: Vec<(Bytes, Vec<Bytes>)>,
+    /// What is on the disk: notes and records, and when they were stored.
+    pub(super) batches: Vec<(Bytes, Vec<Bytes>, u64)>,
     checkpoint: Option<(usize, Bytes)>,
     pub(super) asked: Option<(u64, Entry)>,
     pub(super) said: Vec<(u64, Vec<Bytes>)>,
@@ -71,8 +72,13 @@ pub(super) fn config() -> Config {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(super) fn with(config: Config) -> Self {
         let mut bench = Self {
-            durable: Durable::new(&config(), 0, BEGAN_MS),
+            durable: Durable::new(&config, 0, BEGAN_MS),
+            config,
             fate: Fate::Stored,
             batches: Vec::new(),
             checkpoint: None,
@@ -93,7 +99,7 @@ impl Bench {
         self.said.clear();
         self.lives += 1;
         self.began_ms = self.ms;
-        self.durable = Durable::new(&config(), self.lives, self.ms);
+        self.durable = Durable::new(&self.config, self.lives, self.ms);
         self.begin();
     }
 
@@ -105,7 +111,7 @@ impl Bench {
         }
         let mut offset = 0;
         for seq in 0..self.batches.len() {
-            let (note, records) = self.batches[seq].clone();
+            let (note, records, stored_ms) = self.batches[seq].clone();
             let first_offset = offset;
             offset += records.len() as u64;
             if seq < from {
@@ -115,7 +121,7 @@ impl Bench {
             self.tell(Event::Disk(Told::Replayed(Batch {
                 seq: seq as u64,
                 first_offset,
-                time_ns: 0,
+                time_ns: stored_ms * 1_000_000,
                 note,
                 records: records.into_iter().map(record).collect(),
             })));
@@ -178,9 +184,9 @@ impl Bench {
 
     /// Puts an entry on the disk.
     pub(super) fn put(&mut self, entry: Entry) -> Stored {
-        let first_offset = self.batches.iter().map(|(_, it)| it.len() as u64).sum();
+        let first_offset = self.batches.iter().map(|(_, it, _)| it.len() as u64).sum();
         let records = entry.records.into_iter().map(|it| it.data).collect();
-        self.batches.push((entry.note, records));
+        self.batches.push((entry.note, records, self.ms));
         Stored {
             seq: self.batches.len() as u64 - 1,
             first_offset,
@@ -196,6 +202,13 @@ impl Bench {
     pub(super) fn open(&mut self, port: &str, conn: u64) {
         self.tell(Event::Opened {
             port: port.into(),
+            conn: Conn(conn),
+        });
+    }
+
+    pub(super) fn close(&mut self, conn: u64) {
+        self.tell(Event::Closed {
+            port: "front".into(),
             conn: Conn(conn),
         });
     }

@@ -2,17 +2,21 @@
 //! killed. The oracle stands outside: it knows only what it was told.
 //!
 //! What was acknowledged is there; what was refused by 503 was not done; no task has two live leases;
-//! what was confirmed as done is given to nobody again; no token is used twice.
+//! what was confirmed as done is given to nobody again; no token is used twice; who asks in no dialect or by
+//! Majordomo is answered in the end, however often the disk was full.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use serde_json::json;
 
-use super::bench::{Bench, Fate};
+use super::bench::{self, Bench, Fate};
 
 /// Connections of the storm: each asks one thing at a time.
 const CONNS: u64 = 6;
+
+/// Connections that ask in no dialect, and one of Majordomo.
+const WORDLESS: [u64; 3] = [11, 12, 13];
 
 /// What a connection waits for.
 #[derive(Debug, Clone)]
@@ -44,6 +48,12 @@ struct Oracle {
     leases: Vec<Lease>,
     tokens: BTreeSet<String>,
     submitted: u64,
+    /// What those who have no words for a refusal wait for.
+    waits: BTreeMap<u64, String>,
+    answered: u64,
+    /// The plain worker there is, and what it was given.
+    worker: u64,
+    given: Vec<Vec<bytes::Bytes>>,
 }
 
 struct Storm {
@@ -55,7 +65,10 @@ struct Storm {
 impl Storm {
     fn new(seed: u64) -> Self {
         let mut storm = Self {
-            bench: Bench::new(),
+            bench: Bench::with(crate::roles::queue::Config {
+                tells_dead: true,
+                ..bench::config()
+            }),
             rng: Rng::with_seed(seed),
             oracle: Oracle::default(),
         };
@@ -67,12 +80,73 @@ impl Storm {
         for conn in 1..=CONNS {
             self.bench.open("front", conn);
         }
+        for conn in WORDLESS {
+            self.bench.open("front", conn);
+        }
+        self.employ();
+    }
+
+    /// A plain worker connects.
+    fn employ(&mut self) {
+        self.oracle.worker = self.oracle.worker.max(100) + 1;
+        self.oracle.given.clear();
+        self.bench.open("back", self.oracle.worker);
+    }
+
+    /// Somebody asks who has no words for a refusal, or a plain worker answers.
+    fn plain(&mut self) {
+        let conn = WORDLESS[self.rng.usize(..WORDLESS.len())];
+        if self.rng.bool() || self.oracle.waits.contains_key(&conn) {
+            return self.answer();
+        }
+        self.oracle.submitted += 1;
+        let text = format!("w{}", self.oracle.submitted);
+        self.oracle.waits.insert(conn, text.clone());
+        match conn == WORDLESS[2] {
+            true => self
+                .bench
+                .say("front", conn, &["", "MDPC01", "tasks", &text]),
+            false => self.bench.say("front", conn, &["", &text]),
+        }
+    }
+
+    fn answer(&mut self) {
+        let worker = self.oracle.worker;
+        self.oracle.given.extend(self.bench.sent(worker));
+        if self.bench.closed.remove(&worker) {
+            self.bench.close(worker);
+            return self.employ();
+        }
+        if self.oracle.given.is_empty() {
+            return;
+        }
+        let task = self.oracle.given.remove(0);
+        let did = format!("did {}", String::from_utf8_lossy(&task[2]));
+        let answer = vec![task[0].clone(), "".into(), did.into()];
+        self.bench.say_frames("back", worker, answer);
+    }
+
+    /// Hears the answers to those who have no words for a refusal.
+    fn listen_plain(&mut self) {
+        for conn in WORDLESS {
+            for frames in self.bench.sent(conn) {
+                let asked = self.oracle.waits.remove(&conn);
+                let asked = asked.expect("it waits for one answer");
+                let said = String::from_utf8_lossy(frames.last().unwrap());
+                assert!(
+                    said == format!("did {asked}") || said.starts_with("{\"error\""),
+                    "{asked}: {said}"
+                );
+                self.oracle.answered += 1;
+            }
+        }
     }
 
     /// One thing happens.
     fn happen(&mut self) {
         match self.rng.u32(..100) {
-            0..=69 => {
+            0..=14 => self.plain(),
+            15..=69 => {
                 let conn = self.rng.u64(1..=CONNS);
                 if !self.oracle.asked.contains_key(&conn) {
                     self.asks(conn);
@@ -153,11 +227,13 @@ impl Storm {
         self.bench.restart();
         // Nobody knows what became of what was asked.
         self.oracle.asked.clear();
+        self.oracle.waits.clear();
         self.connect();
     }
 
     /// Looks at all that was said.
     fn listen(&mut self) {
+        self.listen_plain();
         for conn in 1..=CONNS {
             for reply in self.bench.heard(conn) {
                 let asked = self.oracle.asked.remove(&conn).expect("it asked something");
@@ -218,11 +294,18 @@ impl Storm {
     }
 
     /// All is well again, and what is left is done.
-    fn end(mut self) {
+    fn end(mut self) -> u64 {
         self.bench.fate = Fate::Stored;
         self.bench.disk();
         self.bench.pass(20_000);
         self.listen();
+        for _ in 0..200 {
+            self.answer();
+            self.bench.pass(200);
+            self.listen();
+        }
+        let waits = &self.oracle.waits;
+        assert!(waits.is_empty(), "they wait for ever: {waits:?}");
         self.kill();
         self.bench.pass(1_000);
         loop {
@@ -258,26 +341,30 @@ impl Storm {
                 "{id} is lost"
             );
         }
+        self.oracle.answered
     }
 }
 
-fn storms(seeds: impl Iterator<Item = u64>) {
+/// Gives how many plain and Majordomo requests were answered.
+fn storms(seeds: impl Iterator<Item = u64>) -> u64 {
+    let mut answered = 0;
     for seed in seeds {
         let run = std::panic::catch_unwind(|| {
             let mut storm = Storm::new(seed);
             for _ in 0..400 {
                 storm.happen();
             }
-            storm.end();
+            storm.end()
         });
         // A failure names its seed.
-        assert!(run.is_ok(), "seed {seed}");
+        answered += run.unwrap_or_else(|_| panic!("seed {seed}"));
     }
+    answered
 }
 
 #[test]
 fn three_hundred_simulated_storms_lose_nothing_and_do_nothing_twice() {
-    storms(0..300);
+    assert!(storms(0..300) > 1_000);
 }
 
 /// `cargo test --lib ten_thousand_simulated_storms -- --ignored`
