@@ -201,6 +201,11 @@ pub mod queue {
     pub const TAKE_MS_MAX: u64 = 60_000;
     /// How long an answer is kept that nobody fetched, where the manifest does not say `retain`: a day.
     pub const KEEP_MS: u64 = 24 * 3_600 * 1_000;
+    /// Bytes of such answers, where `max` is not less; with more the oldest go, and are counted.
+    pub const RESULTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+    /// The most that `max` may be of a queue with a store: with the answers, ids and what all have beside
+    /// their frames a checkpoint is less than one may be.
+    pub const STORED_MAX: usize = 512 * 1024 * 1024;
     /// Changes that are stored together.
     pub const FLIGHT_CHANGES_MAX: usize = 16_384;
     /// Their bytes, but for one that is larger alone.

@@ -142,6 +142,13 @@ impl Rope {
         self.parts.push(bytes.clone());
     }
 
+    /// Adds what another has.
+    pub fn append(&mut self, mut other: Self) {
+        self.close();
+        other.close();
+        self.parts.append(&mut other.parts);
+    }
+
     fn close(&mut self) {
         if !self.open.is_empty() {
             self.parts.push(std::mem::take(&mut self.open).into());

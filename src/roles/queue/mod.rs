@@ -157,6 +157,8 @@ pub struct Counters {
     pub purged: u64,
     /// Dead letters that made room for others.
     pub forgotten: u64,
+    /// Answers to be fetched that were not kept, or made room for newer ones.
+    pub unfetched: u64,
     /// Answers for which nobody waited any more.
     pub unclaimed: u64,
     /// Requests that were refused since there was no room, or too large, or while it ended.
@@ -269,6 +271,7 @@ impl Machine {
                 Timer::Watch => self.watch(),
                 Timer::Room => {
                     self.trim_letters();
+                    self.trim_results(0);
                     self.admit(actions);
                 }
             }

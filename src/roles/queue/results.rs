@@ -1,6 +1,7 @@
 //! Answers that are kept until somebody has fetched and closed them, or until they are too old.
 //!
-//! They count against the bound in bytes, so that none has to make room for another.
+//! They count against the bound in bytes, so that while they are there fewer tasks are taken. Where they
+//! alone are more than they may be, the oldest go.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -48,6 +49,11 @@ impl Results {
     pub(super) fn ended(&self, now: Duration) -> Option<Bytes> {
         let first = self.by_end.first().filter(|(until, _)| *until <= now);
         first.map(|(_, id)| id.clone())
+    }
+
+    /// The one that was kept longest.
+    pub(super) fn oldest(&self) -> Option<Bytes> {
+        self.by_end.first().map(|(_, id)| id.clone())
     }
 
     pub(super) fn len(&self) -> usize {

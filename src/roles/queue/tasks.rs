@@ -17,7 +17,7 @@ use super::durable::Facet;
 use super::timers::TimerKey;
 
 /// Where a task is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) index: u32,
     /// How often the place was used before.

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::model::limits::queue::RESULTS_BYTES_MAX;
 use crate::protocol::mdp;
 use crate::roles::machine::Action;
 
 use super::Machine;
 use super::flow::Offer;
 use super::known::Known;
-use super::tasks::{Key, State, Task};
+use super::room::STORED_BYTES_MAX;
+use super::tasks::{Key, State, Task, bytes_of};
 
 /// What the names of its services begin with.
 pub(super) const SERVICES: &[u8] = b"titanic.";
@@ -154,6 +156,21 @@ impl Machine {
         }
     }
 
+    /// What answers that are kept may count in all.
+    fn results_max(&self) -> usize {
+        self.config.bytes_max.min(RESULTS_BYTES_MAX)
+    }
+
+    /// Has the oldest answers make room for one of so many bytes.
+    pub(super) fn trim_results(&mut self, bytes: usize) {
+        while self.results.bytes() + bytes > self.results_max()
+            && let Some(oldest) = self.results.oldest()
+        {
+            self.counters.unfetched += 1;
+            self.forget_result(&oldest);
+        }
+    }
+
     /// Keeps the answer to a task that is gone as long as somebody may ask for it.
     pub(super) fn answered_for(&mut self, key: Key, task: &mut Task, body: Vec<Bytes>) {
         let Some(id) = task.id.take() else {
@@ -164,6 +181,12 @@ impl Machine {
             return self.ids.done(id, task.attempt, &body);
         }
         self.ids.forget(&id);
+        let bytes = bytes_of(&body);
+        if bytes > self.results_max().min(STORED_BYTES_MAX) {
+            self.counters.unfetched += 1;
+            return self.note_done(key, task.attempt, None, None);
+        }
+        self.trim_results(bytes);
         let until = self.now + Duration::from_millis(self.config.keep_ms);
         self.note_done(key, task.attempt, Some(until), Some(&body));
         let body = body.iter().map(|it| Bytes::copy_from_slice(it)).collect();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostics::{Diagnostic, codes};
 use crate::manifest::node::{RetainDecl, StoreDecl};
+use crate::model::limits::queue::STORED_MAX;
+use crate::model::quantity::Size;
 use crate::model::store::Durability;
 use crate::roles::Kind;
 use crate::topology::paths::absolute;
@@ -105,6 +107,7 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
                     .help(*help),
             );
         }
+        bounded(node, store, found);
         let Some(first) = topology.instances.get(node.instances.start) else {
             continue;
         };
@@ -126,5 +129,22 @@ pub(super) fn check(topology: &Topology, found: &mut Vec<Diagnostic>) {
                     .help("give each a directory of its own"),
             );
         }
+    }
+}
+
+/// A queue that keeps its tasks writes all of them at once, from time to time.
+fn bounded(node: &Node, store: &StoreDecl, found: &mut Vec<Diagnostic>) {
+    let is_kept = node.kind == Kind::Queue && store.durability != Some(Durability::Memory);
+    let is_more = |max: Size| max.0 > STORED_MAX as u64;
+    if is_kept && node.decl.role.max.is_some_and(is_more) {
+        let message = format!(
+            "`{}` would keep more than a queue with a store may",
+            node.name
+        );
+        found.push(
+            Diagnostic::error(codes::OUT_OF_BOUNDS, message)
+                .at_value(node.at.key("max"), "at most 512MiB with a store")
+                .help("write less, or `max: 512MiB` for each of several queues"),
+        );
     }
 }

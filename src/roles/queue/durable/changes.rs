@@ -105,18 +105,36 @@ pub(super) enum Change {
     Closed(Bytes),
 }
 
+impl Kept {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(&self.body) + self.facet.words()
+    }
+}
+
+impl Answer {
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes_of(self.body.as_deref().unwrap_or_default())
+    }
+}
+
+impl Facet {
+    /// The bytes of the words for why it failed.
+    fn words(&self) -> usize {
+        self.failure.as_ref().map_or(0, |failure| {
+            failure.kind.len() + failure.message.len() + failure.trace.len()
+        })
+    }
+}
+
 impl Change {
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> usize {
-        let words = |facet: &Facet| {
-            facet.failure.as_ref().map_or(0, |failure| {
-                failure.kind.len() + failure.message.len() + failure.trace.len()
-            })
-        };
         match self {
-            Self::Accepted(_, kept) => bytes_of(&kept.body) + words(&kept.facet),
-            Self::Moved(_, facet) => 128 + words(facet),
-            Self::Done(_, answer) => bytes_of(answer.body.as_deref().unwrap_or_default()),
+            Self::Accepted(_, kept) => kept.bytes(),
+            Self::Moved(_, facet) => 128 + facet.words(),
+            Self::Done(_, answer) => answer.bytes(),
             Self::Gone(_) | Self::Closed(_) => 128,
         }
     }

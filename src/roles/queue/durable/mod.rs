@@ -14,7 +14,7 @@
 //! | file | what |
 //! |---|---|
 //! | `changes` | what changed in a step |
-//! | `shadow` | what is stored |
+//! | `shadow` `snapshot` | what is stored, and a checkpoint of it |
 //! | `record` | the same as bytes |
 //! | `restore` | a queue made from it |
 //! | `refused` | what becomes of what was not stored |
@@ -24,6 +24,7 @@ mod record;
 mod refused;
 mod restore;
 mod shadow;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::model::limits::queue::{FLIGHT_BYTES_MAX, FLIGHT_CHANGES_MAX, UNSAID_BYTES_MAX};
+use crate::model::limits::queue::{
+    FLIGHT_BYTES_MAX, FLIGHT_CHANGES_MAX, STORED_MAX, UNSAID_BYTES_MAX,
+};
 use crate::model::store::{Ask, Entry, Put, StoreFault, Stored, Told};
 use crate::roles::Config as RoleConfig;
 use crate::roles::machine::{self, Action, Conn, Event};
@@ -48,6 +51,9 @@ use shadow::Shadow;
 
 /// How long it rests before it looks whether the disk takes anything again.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long it rests before it writes a checkpoint again that was not taken.
+const CHECKPOINT_REST: Duration = Duration::from_secs(10);
 
 /// What came of a step, while it waits to be stored.
 #[derive(Debug, Default)]
@@ -75,6 +81,9 @@ struct Log {
     /// A checkpoint is wanted, or being written.
     is_due: bool,
     is_writing: bool,
+    /// Why the last one was not, and before when no other is.
+    unwritten: Option<StoreFault>,
+    not_before: Option<Duration>,
     /// The offset after what the last one contains.
     checkpointed: u64,
     /// Why the last flight was not stored.
@@ -113,7 +122,7 @@ impl Durable {
             ..Shadow::default()
         };
         let times = (began_ms, Duration::ZERO);
-        let queue = Machine::restored(config, times, &shadow);
+        let queue = Machine::restored(&bounded(config), times, &shadow);
         Self {
             queue,
             shadow,
@@ -278,9 +287,18 @@ impl Durable {
             }
             Told::Checkpointed { result, .. } => {
                 self.log.is_writing = false;
-                if result.is_ok() {
-                    let before = self.log.checkpointed;
-                    actions.push(Action::Disk(Ask::Trim { before }));
+                match result {
+                    Ok(()) => {
+                        self.log.unwritten = None;
+                        let before = self.log.checkpointed;
+                        actions.push(Action::Disk(Ask::Trim { before }));
+                    }
+                    // Nothing is trimmed meanwhile, which has to be seen.
+                    Err(fault) => {
+                        self.log.unwritten = Some(fault);
+                        self.log.is_due = true;
+                        self.log.not_before = Some(self.now + CHECKPOINT_REST);
+                    }
                 }
             }
             Told::Fetched { .. } => {}
@@ -388,17 +406,30 @@ impl Durable {
         if !self.log.is_due || self.log.is_writing || self.log.unreadable.is_some() {
             return;
         }
+        if self.log.not_before.is_some_and(|at| self.now < at) {
+            return;
+        }
         self.log.is_due = false;
         self.log.is_writing = true;
-        self.log.checkpointed = before;
-        let data = record::encode_checkpoint(&self.shadow);
-        actions.push(Action::Disk(Ask::Checkpoint { through, data }));
+        self.shadow.begin_snapshot((through, before));
+        self.go_on_writing(actions);
+    }
+
+    /// Writes the next part of a checkpoint; it is stored once it is whole.
+    fn go_on_writing(&mut self, actions: &mut Vec<Action>) {
+        if let Some((through, before, data)) = self.shadow.go_on_writing() {
+            self.log.checkpointed = before;
+            actions.push(Action::Disk(Ask::Checkpoint { through, data }));
+        }
     }
 }
 
 impl machine::Machine for Durable {
     fn step(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         (self.now, self.queue.now) = (now, now);
+        if matches!(event, Event::Tick) {
+            self.go_on_writing(actions);
+        }
         match event {
             Event::Disk(told) => self.told(told, actions),
             Event::Tick if self.queue.stalled().is_some() => self.look(actions),
@@ -415,6 +446,9 @@ impl machine::Machine for Durable {
     }
 
     fn deadline(&self) -> Option<Duration> {
+        if self.shadow.is_writing() {
+            return Some(self.now);
+        }
         match self.queue.stalled() {
             Some(_) => self.looks_at,
             None => self.queue.deadline(),
@@ -429,13 +463,25 @@ impl machine::Machine for Durable {
         let mut facts = self.queue.facts();
         facts["results"] = self.queue.results.len().into();
         facts["results_bytes"] = self.queue.results.bytes().into();
+        let unwritten = self.log.unwritten.as_ref().map(ToString::to_string);
+        facts["checkpoint_fault"] = serde_json::json!(unwritten);
         facts["unkept"] = self.log.unkept.into();
         facts["fault"] = serde_json::json!(self.queue.stalled());
         facts
     }
 
     fn adopt(&mut self, config: &RoleConfig) {
-        self.queue.adopt(config);
+        if let RoleConfig::Queue(config) = config {
+            self.queue.adopt(&RoleConfig::Queue(bounded(config)));
+        }
+    }
+}
+
+/// A configuration with no more bytes than a checkpoint may have.
+fn bounded(config: &Config) -> Config {
+    Config {
+        bytes_max: config.bytes_max.min(STORED_MAX),
+        ..config.clone()
     }
 }
 

@@ -111,7 +111,8 @@ fn put_frames(rope: &mut Rope, frames: &[Bytes]) {
     }
 }
 
-fn put_kept(rope: &mut Rope, key: Key, kept: &Kept) {
+/// A task that is there.
+pub(super) fn put_kept(rope: &mut Rope, key: Key, kept: &Kept) {
     put_key(rope, ACCEPTED, key);
     rope.put(&kept.order.to_le_bytes());
     rope.put(&kept.accepted_ms.to_le_bytes());
@@ -266,38 +267,39 @@ fn answer(bytes: &mut Bytes) -> Result<Answer, Unreadable> {
     Ok(answer)
 }
 
-fn put_count(rope: &mut Rope, count: usize) {
+/// How many there are of what follows.
+pub(super) fn put_count(rope: &mut Rope, count: usize) {
     rope.put(&(count as u64).to_le_bytes());
 }
 
-/// All that is known, as a checkpoint.
-pub(super) fn encode_checkpoint(shadow: &Shadow) -> Rope {
-    let mut rope = Rope::default();
+/// What a checkpoint begins with: its tasks follow, then ids and answers.
+pub(super) fn put_head(rope: &mut Rope, shadow: &Shadow) {
     rope.put(&[VERSION]);
     rope.put(&shadow.epoch.to_le_bytes());
     rope.put(&shadow.generation.to_le_bytes());
     rope.put(&shadow.completed.to_le_bytes());
     rope.put(&shadow.dead.to_le_bytes());
-    put_count(&mut rope, shadow.tasks.len());
-    for (key, kept) in &shadow.tasks {
-        put_kept(&mut rope, *key, kept);
-    }
-    put_count(&mut rope, shadow.ids.all_done().count());
+    put_count(rope, shadow.tasks.len());
+}
+
+/// The ids of done tasks, as they are in a checkpoint.
+pub(super) fn put_ids(rope: &mut Rope, shadow: &Shadow) {
+    put_count(rope, shadow.ids.all_done().count());
     for (id, done) in shadow.ids.all_done() {
-        put_part(&mut rope, id);
+        put_part(rope, id);
         let answer = Answer {
             attempts: done.attempts,
             until_ms: None,
             body: done.body.clone(),
         };
-        put_answer(&mut rope, &answer);
+        put_answer(rope, &answer);
     }
-    put_count(&mut rope, shadow.results.len());
-    for (id, answer) in &shadow.results {
-        put_part(&mut rope, id);
-        put_answer(&mut rope, answer);
-    }
-    rope
+}
+
+/// An answer that is kept, as it is in a checkpoint.
+pub(super) fn put_result(rope: &mut Rope, id: &Bytes, answer: &Answer) {
+    put_part(rope, id);
+    put_answer(rope, answer);
 }
 
 /// Reads a checkpoint.
@@ -423,7 +425,9 @@ mod tests {
                 body: Some(vec!["x".into()]),
             },
         );
-        let bytes = encode_checkpoint(&shadow).into_bytes();
+        shadow.begin_snapshot((0, 0));
+        let (_, _, rope) = shadow.go_on_writing().expect("there are few");
+        let bytes = rope.into_bytes();
         let read = decode_checkpoint(bytes.clone()).unwrap();
         assert_eq!(read.tasks, shadow.tasks);
         assert_eq!((read.generation, read.epoch), (10, 5));

@@ -24,6 +24,15 @@ pub(super) struct Undone {
     left: Vec<(Key, Waiter)>,
 }
 
+/// Who does not simply wait on.
+#[derive(Debug, Default)]
+pub(super) struct WaitedOn {
+    /// ZN1 clients that are to be told, and the ids of their requests.
+    pub(super) told: Vec<(Caller, Bytes)>,
+    /// What is to be accepted anew, by its order.
+    pub(super) held: Vec<(u64, Held)>,
+}
+
 impl Undone {
     /// So much more was not stored.
     pub(super) fn add(
@@ -79,10 +88,10 @@ impl Machine {
         waiters: Vec<(Key, Vec<Waiter>)>,
         undone: Undone,
         actions: &mut Vec<Action>,
-    ) -> (Vec<(Caller, Bytes)>, Vec<(u64, Held)>) {
+    ) -> WaitedOn {
         let Undone { accepted, left } = undone;
         let left = left.into_iter().map(|(key, waiter)| (key, vec![waiter]));
-        let (mut told, mut held) = (Vec::new(), Vec::new());
+        let WaitedOn { mut told, mut held } = WaitedOn::default();
         for (key, waiters) in waiters.into_iter().chain(left) {
             let task = self.tasks.get_mut(key);
             let is_alive = task.map(|task| !matches!(task.state, State::Dead));
@@ -104,7 +113,7 @@ impl Machine {
             }
         }
         held.sort_by_key(|(order, _)| *order);
-        (told, held)
+        WaitedOn { told, held }
     }
 
     fn held_anew(&mut self, kept: &Kept, waiter: Waiter) -> Held {

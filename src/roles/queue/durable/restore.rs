@@ -123,19 +123,7 @@ impl Machine {
                 self.counters.queued += 1;
             }
             Place::Taken(_) | Place::Taking(_) => {
-                let Place::Taken(at_ms) = kept.facet.place.stored(self.wall_ms(self.now)) else {
-                    unreachable!("what is stored is taken");
-                };
-                let at = self.clock(at_ms);
-                let lease = Lease {
-                    conn: NOBODY,
-                    timer: Some(self.timers.set(at, Timer::Lease(key))),
-                    // What is left of it is not what the worker asks for when it extends it.
-                    lasts: at
-                        .saturating_sub(self.now)
-                        .max(Duration::from_millis(self.config.lease_ms)),
-                    is_told: true,
-                };
+                let lease = self.lease_of(key, kept.facet.place);
                 self.tasks.of(key).state = State::Leased(lease);
                 self.counters.leased += 1;
             }
@@ -163,6 +151,22 @@ impl Machine {
                 self.dead.push_back(key);
                 self.counters.dead += 1;
             }
+        }
+    }
+
+    /// The lease of whoever took a task by a token.
+    fn lease_of(&mut self, key: Key, place: Place) -> Lease {
+        let Place::Taken(at_ms) = place.stored(self.wall_ms(self.now)) else {
+            unreachable!("{place:?} is no lease");
+        };
+        let at = self.clock(at_ms);
+        let lasts = at.saturating_sub(self.now);
+        Lease {
+            conn: NOBODY,
+            timer: Some(self.timers.set(at, Timer::Lease(key))),
+            // What is left of it is not what the worker asks for when it extends it.
+            lasts: lasts.max(Duration::from_millis(self.config.lease_ms)),
+            is_told: true,
         }
     }
 
@@ -228,14 +232,14 @@ impl Machine {
         let works: HashSet<Conn> = works.map(|(conn, _)| *conn).collect();
         let waiters = last.tasks.drain_waiters();
         self.carry(last, actions);
-        let (refused, held) = self.wait_on(waiters, undone, actions);
-        told.extend(refused);
+        let waited = self.wait_on(waiters, undone, actions);
+        told.extend(waited.told);
         for (caller, id) in told {
             let why = self.stalled.as_deref().unwrap_or_default();
             let reply = Reply::failure(zn1::UNAVAILABLE, id, why);
             actions.push(caller.reply(&reply));
         }
-        self.hold_anew(held, &works, actions);
+        self.hold_anew(waited.held, &works, actions);
     }
 
     /// Takes over the connections of an earlier life, but for workers, and who waits for room.

@@ -9,11 +9,12 @@ use crate::roles::queue::known::Ids;
 use crate::roles::queue::tasks::Key;
 
 use super::changes::{Answer, Change, Kept, Place};
+use super::snapshot::Snapshot;
 
 /// What is stored.
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
-    pub(super) tasks: HashMap<Key, Kept>,
+    pub(super) tasks: BTreeMap<Key, Kept>,
     /// Tasks that were done, by their ids.
     pub(super) ids: Ids,
     /// Answers that wait to be closed.
@@ -25,11 +26,20 @@ pub(super) struct Shadow {
     pub(super) generation: u32,
     /// What the tokens and names of this store's tasks have in common.
     pub(super) epoch: u32,
+    /// The checkpoint that is being written.
+    pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
 impl Shadow {
     /// What was stored happens: when, in milliseconds since 1970.
     pub(super) fn apply(&mut self, change: Change, at_ms: u64) {
+        match &change {
+            Change::Accepted(key, _)
+            | Change::Moved(key, _)
+            | Change::Done(key, _)
+            | Change::Gone(key) => self.save_task(*key),
+            Change::Closed(id) => self.save_result(id),
+        }
         match change {
             Change::Accepted(key, mut kept) => {
                 kept.facet.place = kept.facet.place.stored(at_ms);
@@ -84,6 +94,7 @@ impl Shadow {
         };
         match answer.until_ms {
             Some(_) => {
+                self.save_result(&id);
                 self.results.insert(id, answer);
             }
             None => self.ids.was_done(id, answer.attempts, answer.body),

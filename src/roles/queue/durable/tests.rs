@@ -6,7 +6,8 @@ mod storm;
 
 use serde_json::json;
 
-use crate::roles::machine::Event;
+use crate::model::store::Told;
+use crate::roles::machine::{Event, Machine as _};
 use bench::{Bench, Fate};
 
 #[test]
@@ -369,4 +370,127 @@ fn the_age_of_what_waits_goes_on_over_a_restart_and_while_it_is_down() {
     let taken = bench.asks(2, "take", json!({"service": "mail"}), &[]);
     assert_eq!(taken.result["task"], "later");
     assert_eq!(bench.facts()["age_ms"], 0);
+}
+
+#[test]
+fn answers_that_nobody_fetches_take_as_much_as_the_queue_and_the_oldest_go() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    let large = |letter: &str| letter.repeat(400_000);
+    let mut ids = Vec::new();
+    // Four requests of a few bytes are taken, and answered by 400,000 each: together more than there is.
+    for _ in 0..4 {
+        let left = bench.titanic(1, &["titanic.request", "mail", "letter"]);
+        ids.push(left[1].clone());
+    }
+    let answer = |bench: &mut Bench, body: &str| {
+        let taken = bench.asks(1, "take", json!({"service": "mail"}), &[]);
+        let token = json!({"token": taken.result["token"]});
+        assert_eq!(bench.asks(1, "done", token, &[body]).status, 200);
+    };
+    for letter in ["a", "b", "c"] {
+        answer(&mut bench, &large(letter));
+        bench.pass(1);
+    }
+    let status = |bench: &mut Bench, id: &str| bench.titanic(1, &["titanic.reply", id])[0].clone();
+    assert!(
+        status(&mut bench, &ids[0]).starts_with("400"),
+        "it made room for the third"
+    );
+    assert_eq!(
+        (status(&mut bench, &ids[1]), status(&mut bench, &ids[2])),
+        ("200".into(), "200".into())
+    );
+    assert_eq!(bench.counters().unfetched, 1);
+    // One that is larger than all may be is not kept, and nothing goes for it.
+    answer(&mut bench, &"d".repeat((1 << 20) + 1));
+    assert!(status(&mut bench, &ids[3]).starts_with("400"));
+    assert_eq!(bench.counters().unfetched, 2);
+    assert!(bench.facts()["results_bytes"].as_u64().unwrap() <= 1 << 20);
+    // After a restart it is the same, and where there may be less, less is kept.
+    bench.restart();
+    bench.open("front", 1);
+    assert!(
+        status(&mut bench, &ids[0]).starts_with("400")
+            && status(&mut bench, &ids[3]).starts_with("400")
+    );
+    assert_eq!(status(&mut bench, &ids[1]), "200");
+    let mut less = bench::config();
+    less.bytes_max = 500_000;
+    bench.durable.adopt(&crate::roles::Config::Queue(less));
+    bench.pass(0);
+    assert!(status(&mut bench, &ids[1]).starts_with("400"));
+    assert_eq!(status(&mut bench, &ids[2]), "200");
+}
+
+#[test]
+fn a_checkpoint_in_parts_is_what_was_stored_when_it_was_begun() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    let submit = |bench: &mut Bench, id: &str| {
+        let params = json!({"service": "mail", "id": id});
+        assert_eq!(bench.asks(1, "submit", params, &[id]).status, 200);
+    };
+    for number in 0..40 {
+        submit(&mut bench, &format!("t{number:02}"));
+        bench.titanic(1, &["titanic.request", "post", "letter"]);
+    }
+    for _ in 0..20 {
+        let taken = bench.asks(1, "take", json!({"service": "post"}), &[]);
+        bench.asks(
+            1,
+            "done",
+            json!({"token": taken.result["token"]}),
+            &["sent"],
+        );
+    }
+    bench.tell(Event::Disk(Told::CheckpointDue));
+    // Between its parts tasks come and go and change, before and behind where it is.
+    let mut parts = 0;
+    while bench.durable.shadow.is_writing() {
+        bench.tell(Event::Tick);
+        parts += 1;
+        submit(&mut bench, &format!("new{parts}"));
+        let service = ["mail", "post"][parts % 2];
+        let taken = bench.asks(1, "take", json!({"service": service}), &[]);
+        let token = json!({"token": taken.result["token"]});
+        if parts % 3 > 0 {
+            bench.asks(1, "done", token, &["sent"]);
+        }
+    }
+    assert!(parts > 20, "{parts}");
+    let all = |bench: &mut Bench| {
+        let listed = bench.asks(1, "ls", json!({"limit": 1_000}), &[]).result;
+        let tasks = listed["tasks"].as_array().unwrap().iter();
+        let mut tasks: Vec<String> = tasks
+            .map(|it| format!("{} {} {}", it["task"], it["state"], it["attempts"]))
+            .collect();
+        tasks.sort();
+        (
+            tasks,
+            bench.facts()["results"].clone(),
+            bench.counters().completed,
+        )
+    };
+    let before = all(&mut bench);
+    bench.restart();
+    bench.open("front", 1);
+    assert_eq!(all(&mut bench), before);
+}
+
+#[test]
+fn a_checkpoint_that_is_not_taken_is_said_and_tried_again() {
+    let mut bench = Bench::new();
+    bench.open("front", 1);
+    bench.refuses_checkpoints = true;
+    bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);
+    bench.checkpoint();
+    assert!(bench.facts()["checkpoint_fault"].is_string());
+    bench.refuses_checkpoints = false;
+    bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);
+    assert!(bench.facts()["checkpoint_fault"].is_string(), "not at once");
+    bench.pass(10_000);
+    bench.asks(1, "submit", json!({"service": "mail"}), &["x"]);
+    bench.pass(0);
+    assert!(bench.facts()["checkpoint_fault"].is_null());
 }

@@ -31,6 +31,7 @@ pub(super) struct Bench {
     config: Config,
     pub(super) durable: Durable,
     pub(super) fate: Fate,
+    pub(super) refuses_checkpoints: bool,
     /// What is on the disk: notes and records, and when they were stored.
     pub(super) batches: Vec<(Bytes, Vec<Bytes>, u64)>,
     checkpoint: Option<(usize, Bytes)>,
@@ -80,6 +81,7 @@ impl Bench {
             durable: Durable::new(&config, 0, BEGAN_MS),
             config,
             fate: Fate::Stored,
+            refuses_checkpoints: false,
             batches: Vec::new(),
             checkpoint: None,
             asked: None,
@@ -161,8 +163,13 @@ impl Bench {
                 self.asked = Some((ticket, entry));
             }
             Ask::Checkpoint { through, data } => {
-                self.checkpoint = Some((through as usize + 1, data.into_bytes()));
-                let result = Ok(());
+                let result = match self.refuses_checkpoints {
+                    true => Err(StoreFault::TooLarge),
+                    false => Ok(()),
+                };
+                if result.is_ok() {
+                    self.checkpoint = Some((through as usize + 1, data.into_bytes()));
+                }
                 self.tell(Event::Disk(Told::Checkpointed { through, result }));
             }
             Ask::Trim { .. } => {}
@@ -196,7 +203,9 @@ impl Bench {
 
     pub(super) fn checkpoint(&mut self) {
         self.tell(Event::Disk(Told::CheckpointDue));
-        assert!(self.checkpoint.is_some());
+        while self.durable.shadow.is_writing() {
+            self.tell(Event::Tick);
+        }
     }
 
     pub(super) fn open(&mut self, port: &str, conn: u64) {
