@@ -39,6 +39,8 @@ struct Edge<'a> {
     to: &'a Instance,
     leg: usize,
     topics: Vec<String>,
+    /// It asks for them whether anybody is subscribed to them or not.
+    is_written: bool,
 }
 
 fn edges(topology: &Topology) -> Vec<Edge<'_>> {
@@ -48,12 +50,14 @@ fn edges(topology: &Topology) -> Vec<Edge<'_>> {
         let ends = &topology.nodes[to.node].ends;
         for (leg, _) in ends.iter().filter(|(_, side)| *side == Side::To) {
             let topics = asked(topology, to, *leg);
+            let is_written = is_written(topology, to, *leg);
             let peers = sockets::peers(topology, to, *leg, Side::To);
             edges.extend(peers.filter(|it| is_bus(it)).map(|from| Edge {
                 from,
                 to,
                 leg: *leg,
                 topics: topics.clone(),
+                is_written,
             }));
         }
     }
@@ -68,6 +72,23 @@ pub(super) fn asked(topology: &Topology, instance: &Instance, leg: usize) -> Vec
     match topics.is_empty() {
         true => vec![String::new()],
         false => topics,
+    }
+}
+
+/// Whether a bus asks by a leg for the same whoever is subscribed: for what is written there, and for all
+/// where it keeps what came last for those who come later.
+fn is_written(topology: &Topology, instance: &Instance, leg: usize) -> bool {
+    let ends = topology.legs[leg].ends(Side::To).iter();
+    let mut own = ends.filter(|end| end.node == instance.node);
+    let keys = &topology.nodes[instance.node].decl.role;
+    keys.retain == Some(true) || own.any(|end| !end.topics.is_empty())
+}
+
+/// What is asked for by a way: nothing stands for what is subscribed to.
+fn wanted(topics: Vec<String>, is_written: bool) -> Vec<String> {
+    match topics.as_slice() {
+        [all] if all.is_empty() && !is_written => Vec::new(),
+        _ => topics,
     }
 }
 
@@ -129,7 +150,7 @@ pub(super) fn relayed<'a>(topology: &'a Topology, instance: &Instance) -> Vec<Re
                         leg: way.leg,
                         peer: way.from,
                         dial: format!("{}{ORIGIN_MARK}{origin}", dial_name(topology, way.leg)),
-                        topics: topics.clone(),
+                        topics: wanted(topics.clone(), way.is_written),
                     }));
                 }
                 let all = ways.into_iter().flat_map(|(_, topics)| topics).collect();
@@ -158,6 +179,7 @@ pub(super) fn config(topology: &Topology, instance: &Instance, common: Common) -
                 }
                 Side::To if is_bus => {
                     let asked = asked(topology, instance, *index);
+                    let asked = wanted(asked, is_written(topology, instance, *index));
                     topics.insert(dial_name(topology, *index), asked);
                 }
                 Side::From | Side::To => {}

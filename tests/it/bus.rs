@@ -281,19 +281,20 @@ fn buses_that_are_linked_both_ways_deliver_once() {
     );
     world.write("topology.yaml", &text);
     world.ok(&["apply"]);
-    wait_for("both buses subscribe at each other", || {
-        let linked = |name| {
-            let listed = world.ok(&["bus", "ls", "-n", name, "-o", "json"]).json();
-            let topics = listed["topics"].as_array().unwrap().len();
-            listed["buses"] == 1 && topics == 1
-        };
-        (linked("east") && linked("west")).then_some(())
+    let listed = |name| world.ok(&["bus", "ls", "-n", name, "-o", "json"]).json();
+    wait_for("both buses dial each other", || {
+        let is_linked = |name| listed(name)["buses"] == 1;
+        (is_linked("east") && is_linked("west")).then_some(())
     });
     let args = |name| ["-n", name, "--topics", "--timeout", "20s", "--count", "3"];
     let (east, west) = (
         Sub::start(&world, &args("east")),
         Sub::start(&world, &args("west")),
     );
+    // What is subscribed to at one is asked for at the other, where no topics are written.
+    wait_for("all is asked for at the other", || {
+        (listed("west")["topics"][0]["subscribers"] == 2).then_some(())
+    });
     for (at, topic) in [
         ("east", "news"),
         ("west", "news"),

@@ -166,7 +166,10 @@ impl Fanout {
             Some(topics) => {
                 let origin = super::origin_of(port).unwrap_or(port);
                 self.buses.insert(conn, origin.to_owned());
-                &topics[..]
+                match topics.is_empty() {
+                    true => &everything[..],
+                    false => &topics[..],
+                }
             }
             None if port == IN => &everything[..],
             None => &[],

@@ -72,7 +72,8 @@ pub struct Config {
     /// that were published here.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub buses: BTreeSet<String>,
-    /// What is asked of the buses that are dialled, by the names of the dials.
+    /// What is asked of the buses that are dialled, by the names of the dials; nothing stands for what is
+    /// subscribed to here, which only a fan of the wire can tell.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub topics: BTreeMap<String, Vec<String>>,
 }

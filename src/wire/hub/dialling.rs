@@ -165,8 +165,8 @@ impl Hub {
         id
     }
 
-    /// Keeps a connection to another bus, whose messages of these topics are fanned out here. They were
-    /// published first at the bus `of`.
+    /// Keeps a connection to another bus, whose messages of these topics are fanned out here; without any,
+    /// of those that are subscribed to. They were published first at the bus `of`.
     pub fn dial_fan(
         &mut self,
         name: &str,
@@ -178,6 +178,7 @@ impl Hub {
         let dial = self.dials.get_mut(&id).expect("begun in the line above");
         dial.part = Some(Part::In {
             fan: fan.clone(),
+            is_asked: topics.is_empty(),
             topics: topics.into(),
             origin: fan.origin(of),
         });

@@ -26,6 +26,7 @@ impl Hub {
             fan: fan.clone(),
             topics: Arc::new([Bytes::new()]),
             origin: Origin::default(),
+            is_asked: false,
         };
         self.listen(name, endpoint, SocketType::Xsub, security)?;
         self.play(part);

@@ -91,6 +91,7 @@ impl Hub {
             fan: fan.clone(),
             topics: Arc::default(),
             origin: fan::Origin::default(),
+            is_asked: false,
         };
         let conn = self.adopt(name, held, (&face, Some(part)))?;
         if let Some(entry) = self.connections.get(&conn) {

@@ -46,7 +46,7 @@ use lane::{Bounds, Source, Span};
 use retain::Retained;
 use sequence::Sequences;
 use taking::Taking;
-use union::Union;
+use union::{OfBus, Union};
 
 /// More pieces than this are put together before they are written.
 const PIECES_MAX: usize = 16;
@@ -118,6 +118,8 @@ struct State {
     sequences: Sequences,
     /// What publishers are asked for, where that is not all.
     union: Option<Union>,
+    /// What buses that are dialled are asked for.
+    of_buses: Vec<OfBus>,
     /// What was cut and not delivered yet.
     runs: Vec<Run>,
     /// The messages as they are delivered, where they are not delivered as they came.
@@ -154,6 +156,7 @@ impl Fan {
             retained: Retained::new(config.retain_max),
             sequences: Sequences::default(),
             union: config.asks.then(Union::default),
+            of_buses: Vec::new(),
             config,
             topics: Topics::default(),
             subscribers: Vec::new(),
@@ -258,11 +261,7 @@ impl Fan {
     pub(super) fn leave(&self, slot: u32, passed: &Passed) {
         let mut state = self.state();
         let state = &mut *state;
-        if let Some(union) = &mut state.union {
-            for topic in state.topics.of(slot) {
-                union.leave(&topic);
-            }
-        }
+        state.wants_nothing(slot);
         state.topics.leave(slot);
         state.subscribers[slot as usize] = None;
         state.free.push(slot);
@@ -277,12 +276,11 @@ impl Fan {
             true => state.topics.add(slot, topic),
             false => state.topics.remove(slot, topic),
         };
-        match &mut state.union {
-            _ if !is_changed => {}
-            Some(union) if is_on => union.join(topic),
-            Some(union) => union.leave(topic),
-            None if is_on => state.greet(slot, topic),
-            None => {}
+        if is_changed && is_on && state.union.is_none() {
+            state.greet(slot, topic);
+        }
+        if is_changed {
+            state.wants(slot, topic, is_on);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the subscribers of a fan want, all together: the one subscription that a gate has at its
-//! program.
+//! program, and those that a bus has at each bus that it dials.
 //!
 //! ```text
 //! subscribers -- topics, and what an XSUB sends --> union --pulled--> the connection to the program
@@ -9,6 +9,10 @@
 //! its topics and a bounded queue, however often others change their minds. A topic is asked for when
 //! the first subscriber wants it, and no more when the last one does not; an XPUB is told of each
 //! that comes, as without a gate, since it may answer newcomers with what was last.
+//!
+//! What a bus asks another for is what is wanted of one origin: by its own subscribers, and by buses that
+//! get the same by way of it. The ways of an origin are a tree, so that no two buses keep alive what only
+//! each other wants, in whatever circle they stand.
 //!
 //! It must never keep more than one entry for a topic, nor forget one that somebody wants.
 
@@ -20,11 +24,17 @@ use tokio::sync::Notify;
 
 use crate::wire::hub::ConnId;
 
-use super::Fan;
+use crate::protocol::topics::READY_PREFIX;
+
+use super::{Fan, Origin, State};
 
 /// What a message that waits costs beside its bytes, and what each of its frames does.
 const MESSAGE_COST: usize = 64;
 const FRAME_COST: usize = 32;
+
+/// Topics that one bus asks another for; where more are wanted it asks for all. A bus takes at least twice
+/// as many.
+const BUS_TOPICS_MAX: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// One thing to say to the publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,9 +76,65 @@ pub(super) struct Union {
     messages: VecDeque<Vec<Bytes>>,
     messages_cost: usize,
     giver: Option<Giver>,
+    /// Topics that were asked for, and that may be; with more, all is asked for.
+    asked: usize,
+    asked_max: Option<usize>,
+    is_all: bool,
+}
+
+/// What is wanted of a bus that is dialled.
+pub(super) struct OfBus {
+    /// Where it was published first.
+    origin: Origin,
+    union: Union,
+}
+
+impl OfBus {
+    /// Whether a subscriber wants a topic of it: one that is a bus wants what has its origin alone, and the
+    /// word that a subscription counts is each bus's own.
+    fn has(&self, wants: Option<Origin>, topic: &[u8]) -> bool {
+        wants.is_none_or(|wants| wants == self.origin) && !topic.starts_with(READY_PREFIX)
+    }
+}
+
+impl State {
+    /// Somebody wants a topic that did not, or wants it no more.
+    pub(super) fn wants(&mut self, slot: u32, topic: &[u8], is_on: bool) {
+        if let Some(union) = &mut self.union {
+            union.turn(topic, is_on);
+        }
+        let wants = self.subscribers[slot as usize].as_ref();
+        let wants = wants.and_then(|subscriber| subscriber.wants);
+        for bus in self.of_buses.iter_mut().filter(|it| it.has(wants, topic)) {
+            bus.union.turn(topic, is_on);
+        }
+    }
+
+    /// Somebody is gone who wanted all that it had subscribed to.
+    pub(super) fn wants_nothing(&mut self, slot: u32) {
+        if self.union.is_some() || !self.of_buses.is_empty() {
+            for topic in self.topics.of(slot) {
+                self.wants(slot, &topic, false);
+            }
+        }
+    }
+
+    /// The union that a connection takes from.
+    fn union_of(&mut self, conn: ConnId) -> Option<&mut Union> {
+        let own = |union: &&mut Union| union.giver.as_ref().is_some_and(|it| it.conn == conn);
+        let of_buses = self.of_buses.iter_mut().map(|bus| &mut bus.union);
+        self.union.iter_mut().chain(of_buses).find(own)
+    }
 }
 
 impl Union {
+    fn turn(&mut self, topic: &[u8], is_on: bool) {
+        match is_on {
+            true => self.join(topic),
+            false => self.leave(topic),
+        }
+    }
+
     /// One more subscriber wants a topic.
     pub(super) fn join(&mut self, topic: &[u8]) {
         if !self.topics.contains_key(topic) {
@@ -79,6 +145,10 @@ impl Union {
         wanted.takers += 1;
         wanted.fresh += 1;
         self.has_its_turn(topic);
+        if !self.is_all && self.asked_max.is_some_and(|max| self.topics.len() > max) {
+            self.is_all = true;
+            self.join(b"");
+        }
     }
 
     /// One that wanted it does not any more.
@@ -92,12 +162,39 @@ impl Union {
             (0, false) => self.forget(topic),
             _ => {}
         }
+        self.ask_for_less();
+    }
+
+    /// Where so few are wanted again that each can be asked for, all is no more.
+    fn ask_for_less(&mut self) {
+        let is_few = |max: usize| self.topics.len() <= max / 2;
+        if !self.is_all || !self.asked_max.is_some_and(is_few) {
+            return;
+        }
+        self.is_all = false;
+        // Those that were not asked for are, before all is no more.
+        let topics = self.topics.iter_mut().filter(|(_, it)| !it.is_asked);
+        let topics = topics.map(|(topic, wanted)| {
+            wanted.fresh = wanted.takers;
+            topic.clone()
+        });
+        for topic in topics.collect::<Vec<Bytes>>() {
+            self.has_its_turn(&topic);
+        }
+        self.leave(b"");
+    }
+
+    /// Whether a topic may be asked for beside those that were.
+    fn may_ask(&self, topic: &[u8]) -> bool {
+        topic.is_empty() || self.asked_max.is_none_or(|max| self.asked < max)
     }
 
     fn forget(&mut self, topic: &[u8]) {
-        let wanted = self.topics.remove(topic);
-        if let Some(turn) = wanted.and_then(|wanted| wanted.turn) {
-            self.due.remove(&turn);
+        if let Some(wanted) = self.topics.remove(topic) {
+            self.asked -= usize::from(wanted.is_asked);
+            if let Some(turn) = wanted.turn {
+                self.due.remove(&turn);
+            }
         }
         if self.topics.is_empty() {
             // What is idle holds no memory.
@@ -158,25 +255,30 @@ impl Union {
             wanted.fresh = wanted.takers;
             (wanted.is_asked, wanted.turn) = (false, None);
         }
+        self.asked = 0;
     }
 
     /// The next topic of which there is something to say.
     fn next_topic(&mut self) -> Option<Wish> {
         let wants_each = self.giver.as_ref()?.wants_each;
         while let Some((turn, topic)) = self.due.pop_first() {
+            let may_ask = self.may_ask(&topic);
             let wanted = self.topics.get_mut(&topic).expect("what is due is there");
             wanted.turn = None;
             if wanted.takers == 0 {
                 // It was asked for, else it would be gone.
                 self.forget(&topic);
+                self.ask_for_less();
                 let is_on = false;
                 return Some(Wish::Topic { topic, is_on });
             }
-            let is_on = wanted.fresh > 0 && (wants_each || !wanted.is_asked);
+            let is_new = !wanted.is_asked && may_ask;
+            let is_on = wanted.fresh > 0 && (wants_each || is_new);
             if !is_on {
                 wanted.fresh = 0;
                 continue;
             }
+            self.asked += usize::from(is_new);
             wanted.is_asked = true;
             wanted.fresh = if wants_each { wanted.fresh - 1 } else { 0 };
             if wanted.fresh > 0 {
@@ -219,8 +321,41 @@ impl Fan {
         }
     }
 
+    /// A bus is there that is to be asked for what is wanted of one origin.
+    pub(in crate::wire::hub) fn ask_bus(&self, origin: Origin, conn: ConnId, wake: &Arc<Notify>) {
+        let mut state = self.state();
+        let mut bus = OfBus {
+            origin,
+            union: Union {
+                asked_max: Some(BUS_TOPICS_MAX),
+                ..Union::default()
+            },
+        };
+        for (slot, subscriber) in (0..).zip(&state.subscribers) {
+            let Some(subscriber) = subscriber else {
+                continue;
+            };
+            let topics = state.topics.of(slot).into_iter();
+            for topic in topics {
+                if bus.has(subscriber.wants, &topic) {
+                    bus.union.join(&topic);
+                }
+            }
+        }
+        bus.union.begin(Giver {
+            conn,
+            wake: wake.clone(),
+            wants_each: false,
+        });
+        state.of_buses.push(bus);
+    }
+
     /// It is gone; what it was asked for is asked of the next one.
     pub(in crate::wire::hub) fn lose(&self, conn: ConnId) {
+        self.state().of_buses.retain(|bus| {
+            let giver = bus.union.giver.as_ref();
+            giver.is_none_or(|giver| giver.conn != conn)
+        });
         if let Some(union) = &mut self.state().union
             && union.giver.as_ref().is_some_and(|it| it.conn == conn)
         {
@@ -231,9 +366,7 @@ impl Fan {
     /// What there is to say to a publisher: some topics, else one message.
     pub(in crate::wire::hub) fn wishes(&self, conn: ConnId, max: usize) -> Vec<Wish> {
         let mut state = self.state();
-        let union = state.union.as_mut();
-        let own = union.filter(|it| it.giver.as_ref().is_some_and(|it| it.conn == conn));
-        let Some(union) = own else {
+        let Some(union) = state.union_of(conn) else {
             return Vec::new();
         };
         let topics: Vec<Wish> = std::iter::from_fn(|| union.next_topic())
@@ -256,113 +389,5 @@ impl Fan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn giver(wants_each: bool) -> Giver {
-        Giver {
-            conn: ConnId(1),
-            wake: Arc::default(),
-            wants_each,
-        }
-    }
-
-    /// All that there is to say: `+topic` and `-topic`.
-    fn said(union: &mut Union) -> Vec<String> {
-        let topics = std::iter::from_fn(|| union.next_topic());
-        let said = topics.map(|wish| match wish {
-            Wish::Topic { topic, is_on } => {
-                let sign = if is_on { '+' } else { '-' };
-                format!("{sign}{}", String::from_utf8_lossy(&topic))
-            }
-            Wish::Message(_) => panic!("no topic"),
-        });
-        said.collect()
-    }
-
-    #[test]
-    fn a_topic_is_asked_for_once_until_nobody_wants_it() {
-        let mut union = Union::default();
-        union.begin(giver(false));
-        union.join(b"a");
-        union.join(b"a");
-        union.join(b"b");
-        assert_eq!(said(&mut union), ["+a", "+b"]);
-        union.join(b"a");
-        union.leave(b"a");
-        union.leave(b"a");
-        assert!(said(&mut union).is_empty(), "one wants it still");
-        union.leave(b"a");
-        assert_eq!(said(&mut union), ["-a"]);
-        union.leave(b"b");
-        union.join(b"b");
-        assert!(said(&mut union).is_empty(), "it was asked for all along");
-    }
-
-    #[test]
-    fn an_xpub_is_told_of_each_that_wants_it_and_of_the_last_that_does_not() {
-        let mut union = Union::default();
-        union.begin(giver(true));
-        union.join(b"a");
-        union.join(b"a");
-        assert_eq!(said(&mut union), ["+a", "+a"]);
-        union.leave(b"a");
-        union.join(b"a");
-        assert_eq!(said(&mut union), ["+a"]);
-        union.leave(b"a");
-        union.leave(b"a");
-        assert_eq!(said(&mut union), ["-a"]);
-    }
-
-    #[test]
-    fn the_next_publisher_is_asked_for_all_that_is_wanted_and_nothing_else() {
-        let mut union = Union::default();
-        union.join(b"before");
-        union.begin(giver(false));
-        union.join(b"a");
-        assert_eq!(said(&mut union), ["+before", "+a"]);
-        union.leave(b"before");
-        union.end();
-        union.leave(b"a");
-        union.join(b"b");
-        union.join(b"c");
-        union.leave(b"c");
-        assert_eq!(union.topics.len(), 1, "what nobody wants is forgotten");
-        union.begin(giver(false));
-        assert_eq!(said(&mut union), ["+b"]);
-    }
-
-    #[test]
-    fn who_changes_its_mind_before_a_publisher_reads_costs_nothing() {
-        for has_giver in [true, false] {
-            let mut union = Union::default();
-            if has_giver {
-                union.begin(giver(true));
-            }
-            for n in 0..1_000_u16 {
-                union.join(&n.to_be_bytes());
-                union.leave(&n.to_be_bytes());
-            }
-            assert!(union.topics.is_empty() && union.due.is_empty());
-            for _ in 0..1_000 {
-                union.join(b"a");
-                union.leave(b"a");
-            }
-            union.join(b"a");
-            assert!(union.due.len() <= 1);
-        }
-    }
-
-    #[test]
-    fn what_subscribers_send_waits_within_a_bound() {
-        let mut union = Union::default();
-        let message = || vec![Bytes::from(vec![0; 1_000])];
-        let taken = (0..100).filter(|_| union.send(message(), 10_000)).count();
-        assert_eq!(taken, 10_000 / cost_of(&message()));
-        assert!(union.next_message().is_none(), "nobody is there");
-        union.begin(giver(false));
-        while union.next_message().is_some() {}
-        assert_eq!(union.messages_cost, 0);
-        assert!(union.send(vec![vec![0; 20_000].into()], 10_000), "one may");
-    }
-}
+#[path = "union_tests.rs"]
+mod tests;

@@ -31,6 +31,8 @@ pub(in crate::wire::hub) enum Part {
         topics: Arc<[Bytes]>,
         /// Where what it sends was published first.
         origin: Origin,
+        /// It is a bus that is asked for what is subscribed to here.
+        is_asked: bool,
     },
     /// It gets what it subscribes to.
     Out(Arc<Fan>),
@@ -68,11 +70,12 @@ impl Fanning {
                 fan,
                 topics,
                 origin,
+                is_asked,
             } => {
                 session.pass_raw();
                 let cutter = Mutex::new(Cutter::new(session.cut_rules()));
                 return Self::In {
-                    is_asked: fan.asks(),
+                    is_asked: is_asked || fan.asks(),
                     fan,
                     topics,
                     origin,
@@ -140,7 +143,13 @@ impl Peer {
     pub(in crate::wire::hub) fn take_part(self: &Arc<Self>, conn: ConnId) {
         match &self.fanning {
             None => {}
-            Some(Fanning::In { fan, topics, .. }) => {
+            Some(Fanning::In {
+                fan,
+                topics,
+                origin,
+                is_asked,
+                ..
+            }) => {
                 let mut state = self.state();
                 let wants_each = state.session.socket_type == Some(SocketType::Xpub.as_str());
                 for topic in topics.iter() {
@@ -149,7 +158,11 @@ impl Peer {
                 }
                 self.flush_soon(&mut state);
                 drop(state);
-                fan.ask(conn, &self.wake, wants_each);
+                match fan.asks() {
+                    true => fan.ask(conn, &self.wake, wants_each),
+                    false if *is_asked => fan.ask_bus(*origin, conn, &self.wake),
+                    false => {}
+                }
             }
             Some(Fanning::Out { fan, slot, .. }) => {
                 let identity = self.state().session.identity.clone();
