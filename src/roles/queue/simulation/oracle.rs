@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::roles::machine::Event;
 use crate::roles::queue::Machine;
+use crate::roles::queue::pins::UNPINNED;
 use crate::roles::queue::tasks;
 use crate::roles::queue::tasks::State;
 
@@ -18,6 +19,16 @@ struct Given {
 }
 
 type Token = Vec<u8>;
+
+/// What a world has met that no counter tells.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Met {
+    /// Tasks given to the one worker that was to do them, and tasks given up since it was none any more.
+    pub(super) pinned: u64,
+    pub(super) unpinned: u64,
+    /// Workers that had a task and were none any more.
+    pub(super) dismissed: u64,
+}
 
 /// The key of the task that a token is of.
 fn key_of(token: &[u8]) -> Token {
@@ -40,6 +51,14 @@ pub(super) struct Oracle {
     waits: HashMap<Bytes, u64>,
     /// Tasks that were answered in time.
     done: HashSet<Bytes>,
+    /// The service that each task was asked of, and which one a connection serves.
+    services: HashMap<Bytes, Bytes>,
+    serves: HashMap<u64, Bytes>,
+    /// Who alone is to do a task.
+    pins: HashMap<Bytes, u64>,
+    /// Majordomo workers that are none any more, though they are connected.
+    dismissed: HashSet<u64>,
+    pub(super) met: Met,
 }
 
 /// The token and the task in a message for a worker.
@@ -104,6 +123,11 @@ impl Oracle {
             steps: 0,
             waits: HashMap::new(),
             done: HashSet::new(),
+            services: HashMap::new(),
+            serves: HashMap::new(),
+            pins: HashMap::new(),
+            dismissed: HashSet::new(),
+            met: Met::default(),
         }
     }
 
@@ -155,8 +179,17 @@ impl Oracle {
             Event::Closed { conn, .. } => {
                 self.gone.insert(conn.0);
             }
-            Event::Message { conn, frames, .. } => {
-                self.asked(now, frames);
+            Event::Opened { port, conn } => {
+                let served = match &**port {
+                    "back" => "plain",
+                    "other.back" => "other",
+                    _ => return,
+                };
+                self.serves.insert(conn.0, Bytes::from(served));
+            }
+            Event::Message { port, conn, frames } => {
+                self.asked(now, port, frames);
+                self.worker_says(now, conn.0, frames);
                 let Some((token, what)) = said(frames) else {
                     return;
                 };
@@ -183,15 +216,55 @@ impl Oracle {
         }
     }
 
-    /// A task with a deadline is asked for, perhaps again.
-    fn asked(&mut self, now: u64, frames: &[Bytes]) {
+    /// A Majordomo worker begins, or ends.
+    fn worker_says(&mut self, now: u64, conn: u64, frames: &[Bytes]) {
+        match frames {
+            [_, worker, ready, service] if worker == "MDPW01" && ready == "\x01" => {
+                self.serves.insert(conn, service.clone());
+                self.dismissed.remove(&conn);
+            }
+            [_, worker, disconnect] if worker == "MDPW01" && disconnect == "\x05" => {
+                self.dismiss(now, conn);
+            }
+            _ => {}
+        }
+    }
+
+    /// It is no worker any more: what it had is another's.
+    fn dismiss(&mut self, now: u64, conn: u64) {
+        self.dismissed.insert(conn);
+        let its = self.workers.get(&conn).cloned().unwrap_or_default();
+        for token in its {
+            self.met.dismissed += u64::from(self.is_live(now, &token));
+            self.end(now, &token);
+        }
+    }
+
+    /// A task is asked for, perhaps again.
+    fn asked(&mut self, now: u64, port: &str, frames: &[Bytes]) {
         let [zn1, verb, _, asked, task] = frames else {
+            let service = match (frames, port) {
+                ([_, client, service, _], _) if client == "MDPC01" => service.clone(),
+                (_, "other.front") => Bytes::from("other"),
+                (_, _) => Bytes::from("plain"),
+            };
+            let task = frames.last().expect("a message has frames").clone();
+            self.services.insert(task, service);
             return;
         };
         if zn1 != "ZN1" || verb != "submit" {
+            // By a way of a few hops.
+            let service = ["plain", "other"][usize::from(port == "other.front")];
+            self.services.insert(task.clone(), service.into());
             return;
         }
         let asked: serde_json::Value = serde_json::from_slice(asked).expect("clients write JSON");
+        let service = asked["service"].as_str().expect("clients name one");
+        let service = Bytes::copy_from_slice(service.as_bytes());
+        self.services.insert(task.clone(), service);
+        if let Some(worker) = asked["worker"].as_u64() {
+            self.pins.insert(task.clone(), worker);
+        }
         if let Some(deadline_ms) = asked["deadline_ms"].as_u64() {
             let until = now + deadline_ms * 1_000;
             let waits = self.waits.entry(task.clone()).or_default();
@@ -201,9 +274,18 @@ impl Oracle {
 
     /// The queue says something.
     pub(super) fn sent(&mut self, now: u64, conn: u64, frames: &[Bytes]) {
+        if frames.get(1).is_some_and(|it| it == "MDPW01") && frames[2] == "\x05" {
+            return self.dismiss(now, conn);
+        }
         let Some((token, task)) = given(frames) else {
+            let is_unpinned = |frame: &Bytes| {
+                let words = UNPINNED.as_bytes();
+                frame.windows(words.len()).any(|part| part == words)
+            };
+            self.met.unpinned += u64::from(frames.iter().any(is_unpinned));
             return;
         };
+        self.is_for(conn, (&task, frames));
         assert!(
             !self.done.contains(&task),
             "what is done is not given again"
@@ -238,6 +320,39 @@ impl Oracle {
         self.workers.entry(conn).or_default().push(token);
     }
 
+    /// Whether a task is given to who may do it: a worker of its service, and the only one where one alone
+    /// is to do it.
+    fn is_for(&mut self, conn: u64, (task, frames): (&Bytes, &[Bytes])) {
+        let served = match frames.first() {
+            Some(zn1) if zn1 == "ZN1" => {
+                let taken: serde_json::Value =
+                    serde_json::from_slice(&frames[3]).expect("the queue speaks JSON");
+                let service = taken["service"].as_str().expect("it names the service");
+                Bytes::copy_from_slice(service.as_bytes())
+            }
+            _ => self.serves[&conn].clone(),
+        };
+        assert_eq!(self.services[task], served, "{task:?} is for others");
+        assert!(
+            !self.dismissed.contains(&conn),
+            "{conn} is no worker any more"
+        );
+        if let Some(worker) = self.pins.get(task) {
+            assert_eq!(*worker, conn, "{task:?} is for one alone");
+            self.met.pinned += 1;
+        }
+    }
+
+    /// What one alone is to do waits for nobody who is gone, or no worker any more.
+    fn waits_for_somebody(&self, queue: &Machine, task: &tasks::Task) {
+        let is_waiting = matches!(task.state, State::Queued | State::Delayed(_));
+        let pin = queue.services.at(task.service).pin;
+        if let Some((_, conn)) = pin.filter(|_| is_waiting) {
+            let is_lost = self.gone.contains(&conn.0) || self.dismissed.contains(&conn.0);
+            assert!(!is_lost, "{task:?} waits for ever");
+        }
+    }
+
     /// The accounts, and that they are what is there.
     pub(super) fn account(&mut self, queue: &Machine, bytes_max: usize) {
         self.steps += 1;
@@ -253,6 +368,7 @@ impl Oracle {
                 State::Leased(_) => leased += 1,
                 State::Dead => dead += 1,
             }
+            self.waits_for_somebody(queue, task);
             if !self.steps.is_multiple_of(8) {
                 continue;
             }

@@ -11,9 +11,12 @@ use super::{Happening, STORM_US, World};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     PlainClient,
+    /// Plain too, by the ports of another service.
+    OtherClient,
     MajordomoClient,
     Submitter,
     PlainWorker,
+    OtherWorker,
     MajordomoWorker,
     Taker,
 }
@@ -22,6 +25,8 @@ impl Kind {
     pub(super) fn port(self) -> &'static str {
         match self {
             Self::PlainWorker => "back",
+            Self::OtherWorker => "other.back",
+            Self::OtherClient => "other.front",
             _ => "front",
         }
     }
@@ -29,8 +34,13 @@ impl Kind {
     fn is_client(self) -> bool {
         matches!(
             self,
-            Self::PlainClient | Self::MajordomoClient | Self::Submitter
+            Self::PlainClient | Self::OtherClient | Self::MajordomoClient | Self::Submitter
         )
+    }
+
+    /// Whether it is a REP socket.
+    pub(super) fn is_plain_worker(self) -> bool {
+        matches!(self, Self::PlainWorker | Self::OtherWorker)
     }
 
     /// What it asks for in all.
@@ -38,15 +48,6 @@ impl Kind {
         match self {
             Self::PlainClient => 90,
             _ => 30,
-        }
-    }
-
-    /// The service that it asks or serves: plain workers serve plain clients alone.
-    fn service(self) -> &'static str {
-        match self {
-            Self::PlainClient | Self::PlainWorker => "plain",
-            Self::MajordomoClient | Self::MajordomoWorker => "named",
-            Self::Submitter | Self::Taker => "taken",
         }
     }
 }
@@ -118,15 +119,22 @@ impl World {
             None => self.connect(peer),
         };
         match self.peers[peer].kind {
-            Kind::PlainWorker => {}
+            Kind::PlainWorker | Kind::OtherWorker => {}
             Kind::MajordomoWorker => {
                 if self.peers[peer].introduced != Some(conn) {
                     self.peers[peer].introduced = Some(conn);
                     self.send(conn, bytes(&["", "MDPW01", "\x01", "named"]));
+                } else if self.is_storm() && self.rng.bool() {
+                    // It wants nothing for a while, whatever it has.
+                    self.peers[peer].introduced = None;
+                    self.send(conn, bytes(&["", "MDPW01", "\x05"]));
+                    let rest = self.rng.u64(..300_000);
+                    return self.after(rest, Happening::Acts(peer, life));
                 } else {
                     self.send(conn, bytes(&["", "MDPW01", "\x04"]));
                 }
-                self.after(2_000_000, Happening::Acts(peer, life));
+                let pause = self.rng.u64(50_000..1_000_000);
+                self.after(pause, Happening::Acts(peer, life));
             }
             Kind::Taker => {
                 if self.peers[peer].introduced != Some(conn) {
@@ -149,10 +157,34 @@ impl World {
         }
     }
 
-    fn take(&mut self, conn: u64) {
+    /// A `take`, mostly of the service that has no other workers.
+    fn taking(&mut self) -> Vec<Bytes> {
         let wait_ms = self.rng.u64(..300);
-        let asked = json!({"service": "taken", "wait_ms": wait_ms});
-        self.send(conn, request("take", asked, &[]));
+        let service = self.service();
+        request("take", json!({"service": service, "wait_ms": wait_ms}), &[])
+    }
+
+    fn service(&mut self) -> &'static str {
+        ["taken", "taken", "taken", "named"][self.rng.usize(..4)]
+    }
+
+    fn take(&mut self, conn: u64) {
+        let taking = self.taking();
+        self.send(conn, taking);
+    }
+
+    /// The connection of somebody who works by name, as a client may know it, and of which service.
+    fn some_worker(&mut self) -> Option<(u64, &'static str)> {
+        let works = self.peers.iter().filter_map(|peer| {
+            let service = match peer.kind {
+                Kind::Taker => "taken",
+                Kind::MajordomoWorker => "named",
+                _ => return None,
+            };
+            Some((peer.conn?, service))
+        });
+        let works: Vec<_> = works.collect();
+        (!works.is_empty()).then(|| works[self.rng.usize(..works.len())])
     }
 
     /// A client asks for one task more.
@@ -166,7 +198,7 @@ impl World {
         let task = format!("{peer}.{number} {}", "x".repeat(self.rng.usize(..600)));
         let too_long = "a hop ".repeat(1_000);
         let frames = match kind {
-            Kind::PlainClient => match self.rng.usize(..100) {
+            Kind::PlainClient | Kind::OtherClient => match self.rng.usize(..100) {
                 // By a way of a few hops, at times of more than may be.
                 hops @ ..10 => [vec!["a hop"; hops], vec!["", &task]].concat(),
                 10 => vec![too_long.as_str(), "", &task],
@@ -175,12 +207,23 @@ impl World {
             .into_iter()
             .map(|frame| Bytes::copy_from_slice(frame.as_bytes()))
             .collect(),
-            Kind::MajordomoClient => bytes(&["", "MDPC01", kind.service(), &task]),
+            Kind::MajordomoClient => bytes(&["", "MDPC01", "named", &task]),
             _ => {
-                let mut asked = json!({"service": kind.service(), "wait": self.rng.bool()});
+                let pin = (self.rng.u8(..3) == 0)
+                    .then(|| self.some_worker())
+                    .flatten();
+                let service = match pin {
+                    Some((_, service)) => service,
+                    None => self.service(),
+                };
+                let mut asked = json!({"service": service, "wait": self.rng.bool()});
+                if let Some((worker, _)) = pin {
+                    asked["worker"] = worker.into();
+                }
                 asked["priority"] = self.rng.i16(-3..3).into();
                 asked["id"] = format!("{peer}.{number}").into();
-                if self.rng.u8(..5) == 0 {
+                // What one alone is to do is often to be done later, when that one may be none any more.
+                if self.rng.u8(..5) == 0 || pin.is_some() && self.rng.bool() {
                     asked["delay_ms"] = self.rng.u64(..300).into();
                 }
                 if self.rng.u8(..4) == 0 {
@@ -202,7 +245,7 @@ impl World {
             return;
         }
         match self.peers[peer].kind {
-            Kind::PlainWorker => {
+            Kind::PlainWorker | Kind::OtherWorker => {
                 let answer = [&frames[..2], &bytes(&["done"])].concat();
                 self.work(peer, answer, None);
             }
@@ -249,7 +292,7 @@ impl World {
     /// A worker works for a while, at times for longer than it may, and answers, at times twice.
     fn work(&mut self, peer: usize, answer: Vec<Bytes>, extend: Option<Vec<Bytes>>) {
         let life = self.peers[peer].life;
-        let is_plain = self.peers[peer].kind == Kind::PlainWorker;
+        let is_plain = self.peers[peer].kind.is_plain_worker();
         let is_fast = is_plain && self.is_near;
         let mut takes = match self.rng.u8(..if is_fast { 200 } else { 20 }) {
             0 if self.is_storm() => self.rng.u64(300_000..700_000),
@@ -270,12 +313,8 @@ impl World {
         }
         self.after(takes, Happening::Says(peer, life, answer));
         if self.peers[peer].kind == Kind::Taker {
-            let wait_ms = self.rng.u64(..300);
-            let asked = json!({"service": "taken", "wait_ms": wait_ms});
-            self.after(
-                takes + 1,
-                Happening::Says(peer, life, request("take", asked, &[])),
-            );
+            let taking = self.taking();
+            self.after(takes + 1, Happening::Says(peer, life, taking));
         }
     }
 }
