@@ -98,6 +98,8 @@ pub const NO_BACKEND: &str = "ZN0411";
 pub const NO_LOOP: &str = "ZN0412";
 /// Proxies and caches that ask each other.
 pub const GOES_ROUND: &str = "ZN0413";
+/// A replay that comes back, or a pace of none.
+pub const NO_REPLAY: &str = "ZN0414";
 /// A port given away twice.
 pub const PORT_CLASH: &str = "ZN0501";
 /// No port is left.
@@ -340,6 +342,11 @@ pub const CODES: &[Code] = &[
         code: GOES_ROUND,
         title: "requests go round in a circle",
         text: "A `proxy` or `cache` hands on what it is asked. Where the last of several hands it on to the first,\nnobody ever answers, and each tries again: have one of them ask who does.",
+    },
+    Code {
+        code: NO_REPLAY,
+        title: "a replay that comes back, or that there is none of",
+        text: "By a `pubsub` link from a `stream` to a `bus` what the stream has is published there, at its\n`pace`. Where the stream records that bus too, each message would come back, for ever.\n    again: {pattern: pubsub, from: events, to: bus, pace: 10x}\n    heard: {pattern: pubsub, from: bus, to: events}            wrong beside it",
     },
     Code {
         code: PORT_CLASH,

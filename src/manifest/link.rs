@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::node::FilterDecl;
 use super::topology::{CurveMode, Ordered};
 use crate::model::policy::Overflow;
-use crate::model::quantity::Duration;
+use crate::model::quantity::{Duration, Pace};
 use crate::model::socket::{Pattern, Side, SocketType};
 
 /// Who may talk to whom, by which pattern.
@@ -39,6 +39,10 @@ pub struct LinkDecl {
     /// Filters before a spool keeps a message, in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filters: Option<Vec<FilterDecl>>,
+    /// Of a link from a `stream` to a `bus`: how far apart what is kept is published. `original`, as far
+    /// as it was; `10x`, ten times as fast; `fast`, without a rest. Default: `original`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
     /// Messages a socket holds for one peer. Default: `1000`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hwm: Option<u32>,
@@ -84,6 +88,7 @@ impl LinkDecl {
             listen: None,
             topics: None,
             filters: None,
+            pace: None,
             hwm: None,
             overflow: None,
             timeout: None,

@@ -3,6 +3,8 @@
 //! Each type has one text form, one pattern (what editors check) and one parser (what `check`
 //! trusts); a test holds the two together.
 
+mod pace;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -73,6 +75,8 @@ pub struct Rate {
     /// In how long.
     pub period: Duration,
 }
+
+pub use pace::Pace;
 
 const DURATION_UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
@@ -373,6 +377,7 @@ quantities! {
     CountRange, r"^[0-9]+\.\.[0-9]+$", "a range of counts such as `2..8`";
     PortRange, r"^[1-9][0-9]{0,4}\.\.[1-9][0-9]{0,4}$", "a range of ports such as `7000..7999`";
     DurationRange, r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)\.\.(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$", "a range of durations such as `200ms..30s`";
+    Pace, r"^(fast|original|[0-9]+(\.[0-9]{1,3})?x)$", "`fast`, `original`, or how many times as fast, such as `10x`";
     Rate, r"^[0-9]+/([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+$", "a rate such as `5/1m`";
 }
 

@@ -42,16 +42,20 @@ const LINK_KEYS: &[LinkKey] = &[
     }),
     ("from", |topology, link| {
         let is = |end: &End, kind: Kind| topology.nodes[end.node].kind == kind;
-        // It publishes on its tail alone.
         let is_to_bus = link
             .via
             .iter()
             .chain(&link.to)
             .any(|end| is(end, Kind::Bus));
+        // Beside others it has no port of its own.
         let is_stream = |end: &End| is(end, Kind::Stream);
-        link.decl.pattern == Pattern::Pubsub && is_to_bus && link.from.iter().any(is_stream)
+        let is_mixed = link.from.iter().any(is_stream) && !link.from.iter().all(is_stream);
+        link.decl.pattern == Pattern::Pubsub && is_to_bus && is_mixed
     }),
-    ("filters", |_, link| link.decl.filters.is_some()),
+    ("filters", |topology, link| {
+        let is_spool = |end: &End| topology.nodes[end.node].kind == Kind::Spool;
+        link.decl.filters.is_some() && !link.to.iter().all(is_spool)
+    }),
     ("hwm", |topology, link| {
         link.decl.hwm.is_some() && !is_gated_pubsub(link) && !is_served(topology, link)
     }),

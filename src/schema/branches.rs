@@ -44,7 +44,10 @@ pub fn keys_of(role: &Role) -> Vec<&'static str> {
 fn keys_of_pattern(pattern: Pattern) -> (&'static [&'static str], &'static [&'static str]) {
     match pattern {
         Pattern::Request => (&["from", "to"], &["via", "listen", "timeout", "retries"]),
-        Pattern::Pubsub => (&["from", "to"], &["via", "listen", "topics", "filters"]),
+        Pattern::Pubsub => (
+            &["from", "to"],
+            &["via", "listen", "topics", "filters", "pace"],
+        ),
         Pattern::Pipeline => (&["from", "to"], &["listen"]),
         Pattern::Mesh => (&["among"], &["timeout", "retries"]),
         Pattern::Gossip => (&["among"], &["via", "shape", "every"]),

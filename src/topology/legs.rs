@@ -184,6 +184,12 @@ pub(super) fn is_ipc(transport: Option<Transport>, is_beyond: bool, is_all_ours:
     }
 }
 
+/// Whether what streams keep is published at buses by a leg.
+pub fn is_replay(leg: &Leg, nodes: &[Node]) -> bool {
+    let all = |ends: &[End], kind: Kind| ends.iter().all(|end| nodes[end.node].kind == kind);
+    leg.pattern == Pattern::Pubsub && all(&leg.from, Kind::Stream) && all(&leg.to, Kind::Bus)
+}
+
 /// The type of a node's socket on a side of a leg.
 pub(super) fn socket_type(leg: &Leg, side: Side, node: &Node) -> SocketType {
     let written = match side {
@@ -209,6 +215,9 @@ pub(super) fn socket_type(leg: &Leg, side: Side, node: &Node) -> SocketType {
 /// further link by a queue has ports of its own there, which carry its name.
 pub(super) fn port_of(topology: &Topology, leg: &Leg, node: usize) -> String {
     let kind = topology.nodes[node].kind;
+    if kind == Kind::Bus && is_replay(leg, &topology.nodes) {
+        return "acked".to_owned();
+    }
     let port = role_port(kind, leg.pattern, leg.binds);
     if kind != Kind::Queue {
         return port.to_owned();

@@ -15,7 +15,7 @@ pub mod paths;
 pub mod resolve;
 pub mod sockets;
 
-mod legs;
+pub mod legs;
 mod nodes;
 mod policies;
 pub mod ports;

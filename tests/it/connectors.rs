@@ -247,14 +247,127 @@ fn what_the_other_side_does_not_take_is_left_out_and_said_and_the_rest_is_done()
     world.ok(&["down"]);
 }
 
+/// A stream that is replayed at a bus by a link.
+fn replayed(pace: &str) -> (World, u16) {
+    let link =
+        format!("links:\n  again: {{pattern: pubsub, from: events, to: bus, pace: {pace}}}\n");
+    network(&link)
+}
+
+/// Hears the bus: says so, then each message on a line, with the milliseconds since the first.
+const HEAR: &str = "\
+import sys, time, zmq
+bus = zmq.Context().socket(zmq.SUB)
+bus.rcvtimeo = 60000
+bus.connect(sys.argv[1])
+bus.subscribe('')
+first = None
+for _ in range(int(sys.argv[2])):
+    frames = bus.recv_multipart()
+    first = first or time.monotonic()
+    print(*(it.decode() for it in frames), int((time.monotonic() - first) * 1000), flush=True)
+";
+
+fn hear(world: &World, first: u16, count: &str) -> Vec<String> {
+    let endpoint = format!("tcp://127.0.0.1:{}", first + 1);
+    let said = py(world, HEAR, &[&endpoint, count]);
+    said.stdout.lines().map(str::to_owned).collect()
+}
+
+fn replay_facts(world: &World) -> Value {
+    facts(world)["facts"]["replays"]["to again"].clone()
+}
+
 #[test]
-fn a_replay_by_a_link_is_said_not_to_be_built() {
-    let world = World::new();
-    let text = "zmqnet: 1\nname: net\nnodes:\n  bus: {kind: bus}\n  events: {kind: stream}\n\
-                links:\n  again: {pattern: pubsub, from: events, to: bus}\n";
-    world.write("topology.yaml", text);
-    world.ok(&["check"]);
-    let applied = world.run(&["apply"]);
-    assert_eq!(applied.code, 1);
-    assert!(applied.stderr.contains("`from`"), "{}", applied.stderr);
+fn a_link_from_a_stream_to_a_bus_replays_in_order_at_its_pace_and_goes_on_where_it_was() {
+    let (world, first) = replayed("2x");
+    let append = "import json, sys, time, zmq\n\
+        stream = zmq.Context().socket(zmq.REQ)\nstream.connect(sys.argv[1])\n\
+        then = time.time_ns() - 10**12\n\
+        times = [then, then + 400_000_000, then + 800_000_000]\n\
+        params = json.dumps({'times_ns': times}).encode()\n\
+        stream.send_multipart([b'ZN1', b'append', b'1', params, b'a', b'b', b'c'])\n\
+        print(stream.recv_multipart()[1])\n";
+    let main = format!("tcp://127.0.0.1:{}", first + 3);
+    assert_eq!(py(&world, append, &[&main]).stdout, "b'200'\n");
+    // Nobody hears it yet: it waits, and nothing of it is gone.
+    wait_for("the wait", || {
+        (replay_facts(&world)["heard"] == false).then_some(())
+    });
+    assert_eq!(replay_facts(&world)["published"], 0);
+    let heard = hear(&world, first, "3");
+    let texts: Vec<&str> = heard
+        .iter()
+        .map(|it| it.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(texts, ["a", "b", "c"]);
+    let last: u64 = heard[2].rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(last >= 380, "half of 800 ms: {heard:?}");
+    // Its place is a group's, and outlives a kill: what was heard does not come again.
+    wait_for("its place", || {
+        let groups = world.ok(&["stream", "groups", "-o", "json"]).json();
+        let of = |it: &Value| it["group"] == "replay to again" && it["offset"] == 3;
+        groups["groups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(of)
+            .then_some(())
+    });
+    let pid = facts(&world)["pid"].clone();
+    let killed = world
+        .command("kill")
+        .args(["-9", &pid.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    wait_for("another process", || {
+        (facts(&world)["pid"] != pid).then_some(())
+    });
+    world.ok(&["stream", "append", "d"]);
+    let heard = hear(&world, first, "1");
+    assert!(heard[0].starts_with("d "), "{heard:?}");
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_replay_without_a_rest_publishes_whole_messages_and_leaves_out_what_the_bus_cannot_take() {
+    let (world, first) = (World::new(), ports(8));
+    let text = format!(
+        "zmqnet: 1\nname: net\ndefaults: {{ports: {first}..{}}}\nnodes:\n  \
+         bus: {{kind: bus, limits: {{message: 16KiB}}}}\n  \
+         events: {{kind: stream, store: {{path: ./data}}}}\nlinks:\n  \
+         again: {{pattern: pubsub, from: events, to: bus, pace: fast, topics: [a, b]}}\n",
+        first + 7
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let lines: String = (0..2_000).map(|it| format!("a{it}\n")).collect();
+    let main = first + 3;
+    let append = "import sys, zmq\n\
+        stream = zmq.Context().socket(zmq.REQ)\nstream.connect(sys.argv[1])\n\
+        def add(*records):\n\
+        \x20   stream.send_multipart([b'ZN1', b'append', b'1', b'', *records])\n\
+        \x20   assert stream.recv_multipart()[1] == b'200'\n\
+        for at in range(0, 2000, 50):\n\
+        \x20   add(*(b'a%d' % it for it in range(at, at + 50)))\n\
+        add(b'b' * 20000, b'c', b'b')\n";
+    py(&world, append, &[&format!("tcp://127.0.0.1:{main}")]);
+    drop(lines);
+    let heard = hear(&world, first, "2001");
+    for (number, line) in heard[..2_000].iter().enumerate() {
+        assert!(
+            line.starts_with(&format!("a{number} ")),
+            "{line} at {number}"
+        );
+    }
+    assert!(heard[2_000].starts_with("b "), "{}", heard[2_000]);
+    let told = wait_for("its end", || {
+        let told = replay_facts(&world);
+        (told["lag"] == 0).then_some(told)
+    });
+    assert_eq!(
+        (&told["published"], &told["left_out"]),
+        (&2_001.into(), &1.into())
+    );
+    world.ok(&["down"]);
 }

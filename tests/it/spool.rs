@@ -305,14 +305,16 @@ fn what_does_not_fit_is_counted_and_it_goes_on_listening() {
     spool.world.ok(&["down"]);
 }
 
+/// `ZMQNET_STARTS=200 cargo test --test it it_is_started` for a long run.
 #[test]
 fn it_is_started_and_stopped_often_and_never_hangs() {
+    let starts: u64 = std::env::var("ZMQNET_STARTS").map_or(5, |it| it.parse().unwrap());
     let mut spool = Spool::start(STORED);
-    for _ in 0..5 {
+    for _ in 0..starts {
         spool.restart();
         spool.send(&["one more"]);
     }
-    assert_eq!(spool.len(), "5\n");
+    assert_eq!(spool.len(), format!("{starts}\n"));
     spool.world.ok(&["down"]);
 }
 

@@ -70,12 +70,14 @@ fn dies(victim: &Victim, (step, nth): (&str, u64), deaths: u64, seed: u64) -> Va
     ran.json()
 }
 
-/// So many deaths in all, spread over the steps: `ZMQNET_KILLS=1000` for a long run.
+/// So many deaths in all, spread over the steps: `ZMQNET_KILLS=1000` for a long run, `ZMQNET_SEED=6` for
+/// another one.
 pub(crate) fn dies_at_every_step(victim: &Victim) {
     let all: u64 = std::env::var("ZMQNET_KILLS").map_or(20, |it| it.parse().unwrap());
     let deaths = 2.max(all / STEPS.len() as u64 / 5);
     let rounds = (all / deaths).max(STEPS.len() as u64);
-    let mut random = fastrand::Rng::with_seed(5);
+    let seed: u64 = std::env::var("ZMQNET_SEED").map_or(5, |it| it.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
     let mut acked = 0;
     for round in 0..rounds {
         let (step, least) = STEPS[round as usize % STEPS.len()];

@@ -45,6 +45,14 @@ fn the_echo_gives_a_hundred_requests_back() {
 }
 
 #[test]
+fn a_display_sees_again_what_a_sensor_said_before_it_was_there() {
+    drop(std::fs::remove_dir_all(
+        root().join("target/replay-example"),
+    ));
+    says("topologies/replay.yaml", "display", "20 readings in order");
+}
+
+#[test]
 fn two_displays_are_welcomed_by_the_bus_and_read_both_sensors() {
     let _turn = default_ports();
     let world = World::new();

@@ -1,6 +1,5 @@
 //! `stream replay`: events of a stream are published at a bus, at their own pace or another.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -21,43 +20,6 @@ use crate::model::quantity;
 use crate::protocol::parts;
 use crate::protocol::zn1;
 use crate::roles::bus;
-
-/// How far apart events are published.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Pace {
-    /// As soon as the bus has the one before.
-    Fast,
-    /// As far apart as they were, divided by this.
-    Times(f64),
-}
-
-impl FromStr for Pace {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let factor = match text {
-            "fast" => return Ok(Self::Fast),
-            "original" => Some(1.0),
-            text => text.strip_suffix('x').and_then(|it| it.parse().ok()),
-        };
-        let factor = factor.filter(|it: &f64| it.is_finite() && *it > 0.0);
-        let factor = factor.map(Self::Times);
-        factor.ok_or("`fast`, `original`, or how many times as fast, such as `10x`")
-    }
-}
-
-impl Pace {
-    /// How long after the first event of a replay another comes.
-    fn after(self, first_ns: u64, time_ns: u64) -> Duration {
-        match self {
-            Self::Fast => Duration::ZERO,
-            Self::Times(factor) => {
-                let apart = Duration::from_nanos(time_ns.saturating_sub(first_ns));
-                Duration::try_from_secs_f64(apart.as_secs_f64() / factor).unwrap_or(Duration::MAX)
-            }
-        }
-    }
-}
 
 /// Publish events of a stream at a bus, in their order, each once the bus has the one before
 ///
@@ -82,7 +44,7 @@ pub(super) struct Args {
     count: Option<u64>,
     /// `original`: as far apart as they were; `10x`: ten times as fast; `fast`: without a rest
     #[arg(long, value_name = "PACE", default_value = "original")]
-    pace: Pace,
+    pace: quantity::Pace,
 }
 
 impl Args {
@@ -162,27 +124,5 @@ impl Args {
             }
             Some(_) | None => Ok(Exit::Done),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pace_is_a_word_or_a_factor() {
-        assert_eq!("fast".parse(), Ok(Pace::Fast));
-        assert_eq!("original".parse(), Ok(Pace::Times(1.0)));
-        assert_eq!("2.5x".parse(), Ok(Pace::Times(2.5)));
-        for wrong in ["0x", "-1x", "x", "10", "NaNx", "infx", ""] {
-            assert!(wrong.parse::<Pace>().is_err(), "{wrong}");
-        }
-        let second = 1_000_000_000;
-        let after = |pace: Pace| pace.after(second, 3 * second);
-        assert_eq!(after(Pace::Fast), Duration::ZERO);
-        assert_eq!(after(Pace::Times(1.0)), Duration::from_secs(2));
-        assert_eq!(after(Pace::Times(10.0)), Duration::from_millis(200));
-        // A clock that was set back between two events makes no rest.
-        assert_eq!(Pace::Times(1.0).after(second, 0), Duration::ZERO);
     }
 }

@@ -8,6 +8,7 @@ use crate::model::endpoint::Endpoint;
 use crate::model::limits;
 use crate::model::limits::queue::{AHEAD_MAX, BYTES_MAX};
 use crate::model::name::InstanceName;
+use crate::model::quantity::Pace;
 use crate::model::socket::{Mode, Pattern, Side, SocketType};
 use crate::model::store::{Durability, StoreConfig};
 use crate::plan::buses;
@@ -16,7 +17,7 @@ use crate::roles::backends::Patience;
 use crate::roles::machine::{self, Common};
 use crate::roles::{cache, feedback, kv, proxy, queue, spool, stream};
 use crate::topology::expand::Scope;
-use crate::topology::{self, sockets};
+use crate::topology::{self, Link, legs, sockets};
 
 /// How long a request waits for its reply, each try, unless its link says otherwise.
 const TIMEOUT_MS: u64 = 2_000;
@@ -26,6 +27,9 @@ const TRIES: u32 = 3;
 const LEASE_MS: u64 = 30_000;
 /// What a store in memory keeps beside what waits in it.
 const KEPT_BESIDE_BYTES: u64 = 16 * 1024 * 1024;
+/// Frames of a request before its body, and what may be bytes of them.
+const HEAD_PARTS: usize = 4;
+const HEAD_BYTES: usize = 1_024;
 /// How often a queue tries a task in all, where nobody says.
 const ATTEMPTS: u32 = 5;
 
@@ -200,21 +204,66 @@ impl Maker<'_> {
             common: self.common(instance),
             store: self.store(instance),
             topics: self.heard(instance),
+            replays: self.replayed(instance),
         }
+    }
+
+    /// What a stream publishes at buses, by the names of its dials.
+    fn replayed(&self, instance: &topology::Instance) -> BTreeMap<String, stream::Replay> {
+        let topology = self.topology;
+        let ends = topology.nodes[instance.node].ends.iter();
+        let replay = |(index, side): &(usize, Side)| {
+            let leg = &topology.legs[*index];
+            if *side != Side::From || !legs::is_replay(leg, &topology.nodes) {
+                return None;
+            }
+            let link = &topology.links[leg.link].decl;
+            let topics: Vec<String> = leg.to.iter().flat_map(|end| end.topics.clone()).collect();
+            let limits = leg
+                .to
+                .iter()
+                .map(|end| &topology.nodes[end.node].policies.wire);
+            let bytes_max = limits
+                .clone()
+                .map(|it| match leg.is_beyond && !leg.is_curve {
+                    true => it.message_far_bytes_max,
+                    false => it.message_bytes_max,
+                });
+            let replay = stream::Replay {
+                pace: link.pace.unwrap_or(Pace::ORIGINAL),
+                topics: match topics.is_empty() {
+                    true => vec![String::new()],
+                    false => topics,
+                },
+                bytes_max: bytes_max
+                    .min()
+                    .unwrap_or_default()
+                    .saturating_sub(HEAD_BYTES),
+                parts_max: limits.map(|it| it.parts_max).min().unwrap_or_default() - HEAD_PARTS,
+            };
+            Some((self.dial_name(*index), replay))
+        };
+        ends.filter_map(replay).collect()
     }
 
     /// What a role that subscribes asks for, by the names of its dials.
     fn heard(&self, instance: &topology::Instance) -> BTreeMap<String, Vec<String>> {
-        let ends = self.topology.nodes[instance.node].ends.iter();
-        let is_heard = |(leg, side): &&(usize, Side)| {
-            let pattern = self.topology.legs[*leg].pattern;
-            pattern == Pattern::Pubsub && *side == Side::To
+        let asked = |(leg, _): (usize, &Link)| {
+            let topics = buses::asked(self.topology, instance, leg);
+            (self.dial_name(leg), topics)
         };
-        let asked = |(leg, _): &(usize, Side)| {
-            let topics = buses::asked(self.topology, instance, *leg);
-            (self.dial_name(*leg), topics)
-        };
-        ends.filter(is_heard).map(asked).collect()
+        self.heard_links(instance).map(asked).collect()
+    }
+
+    /// The legs and links by which a role hears others.
+    fn heard_links(&self, instance: &topology::Instance) -> impl Iterator<Item = (usize, &Link)> {
+        let topology = self.topology;
+        let ends = topology.nodes[instance.node].ends.iter();
+        ends.filter_map(|(index, side)| {
+            let leg = &topology.legs[*index];
+            let is_heard = leg.pattern == Pattern::Pubsub && *side == Side::To;
+            is_heard.then(|| (*index, &topology.links[leg.link]))
+        })
     }
 
     /// Where and how an instance keeps what it keeps; in memory, where nothing is written. Each of
@@ -291,6 +340,14 @@ impl Maker<'_> {
             },
             bytes_max,
             filters: node.decl.filters.iter().flatten().map(filter).collect(),
+            link_filters: self
+                .heard_links(instance)
+                .map(|(leg, link)| {
+                    let filters = link.decl.filters.iter().flatten().map(filter);
+                    (self.dial_name(leg), filters.collect::<Vec<_>>())
+                })
+                .filter(|(_, filters)| !filters.is_empty())
+                .collect(),
             topics: self.heard(instance),
         }
     }

@@ -51,6 +51,8 @@ impl Filter {
 #[derive(Debug)]
 struct Row {
     filter: Filter,
+    /// By which dial must have come what it looks at, where that matters.
+    of: Option<String>,
     /// Of `regex`, where it can be used.
     regex: Option<Regex>,
     /// Of `min_period` when the last passed, in nanoseconds since 1970; of `every_nth` how many came.
@@ -71,9 +73,10 @@ pub(super) struct Filters {
 pub(super) type KeptFilter = (String, u64);
 
 impl Filters {
-    pub(super) fn new(filters: &[Filter]) -> Self {
+    /// Those of dials, each for what comes by it, before those for everything.
+    pub(super) fn new(filters: &[Filter], of_dials: &BTreeMap<String, Vec<Filter>>) -> Self {
         let mut fault = None;
-        let mut row = |filter: &Filter| {
+        let mut row = |(of, filter): (Option<&String>, &Filter)| {
             let regex = match filter {
                 Filter::Regex(text) => {
                     let built = RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
@@ -84,21 +87,26 @@ impl Filters {
             };
             Row {
                 filter: filter.clone(),
+                of: of.cloned(),
                 regex,
                 state: 0,
                 refused: 0,
             }
         };
+        let of_dials = of_dials.iter();
+        let of_dials = of_dials.flat_map(|(of, all)| all.iter().map(move |it| (Some(of), it)));
+        let all = of_dials.chain(filters.iter().map(|it| (None, it)));
         Self {
-            rows: filters.iter().map(&mut row).collect(),
+            rows: all.map(&mut row).collect(),
             fault,
             is_changed: false,
         }
     }
 
     /// Whether all let a message pass at a time, in nanoseconds since 1970.
-    pub(super) fn pass(&mut self, now_ns: u64, frames: &[Bytes]) -> bool {
-        for row in &mut self.rows {
+    pub(super) fn pass(&mut self, dial: &str, now_ns: u64, frames: &[Bytes]) -> bool {
+        let is_of = |row: &&mut Row| row.of.as_ref().is_none_or(|of| of == dial);
+        for row in self.rows.iter_mut().filter(is_of) {
             if !row.passes(now_ns, frames) {
                 row.refused += 1;
                 // One that was before it may know more now.
@@ -113,8 +121,7 @@ impl Filters {
     /// What they know, to be kept, where any knows something.
     pub(super) fn kept(&self) -> Vec<KeptFilter> {
         let rows = self.rows.iter().filter(|row| row.filter.has_state());
-        rows.map(|row| (row.filter.name().to_owned(), row.state))
-            .collect()
+        rows.map(|row| (row.known_as(), row.state)).collect()
     }
 
     /// The same, where it was not handed out since it changed.
@@ -127,7 +134,7 @@ impl Filters {
     pub(super) fn restore(&mut self, kept: &[KeptFilter], now_ns: u64) {
         let mut left: Vec<&KeptFilter> = kept.iter().collect();
         for row in self.rows.iter_mut().filter(|row| row.filter.has_state()) {
-            let Some(at) = left.iter().position(|(name, _)| name == row.filter.name()) else {
+            let Some(at) = left.iter().position(|(name, _)| *name == row.known_as()) else {
                 continue;
             };
             let (_, state) = left.remove(at);
@@ -154,6 +161,14 @@ impl Filters {
 }
 
 impl Row {
+    /// What its state is called: of several that are called the same the first is the first.
+    fn known_as(&self) -> String {
+        let name = self.filter.name();
+        self.of
+            .as_ref()
+            .map_or(name.to_owned(), |of| format!("{of}.{name}"))
+    }
+
     fn passes(&mut self, now_ns: u64, frames: &[Bytes]) -> bool {
         match &self.filter {
             Filter::Topic(topics) => {
@@ -200,7 +215,7 @@ mod tests {
     #[test]
     fn each_filter_lets_pass_what_it_says_and_nothing_else() {
         let passes = |filter: Filter, texts: &[&'static str]| {
-            Filters::new(&[filter]).pass(MS, &frames(texts))
+            Filters::new(&[filter], &BTreeMap::new()).pass("", MS, &frames(texts))
         };
         let topics = || Filter::Topic(vec!["ping".to_owned(), "pong".to_owned()]);
         assert!(passes(topics(), &["pings", "body"]));
@@ -215,9 +230,9 @@ mod tests {
 
     #[test]
     fn a_period_begins_with_what_passes_and_not_with_what_does_not() {
-        let mut filters = Filters::new(&[Filter::MinPeriod(10)]);
+        let mut filters = Filters::new(&[Filter::MinPeriod(10)], &BTreeMap::new());
         let times = [1, 5, 10, 11, 20, 21];
-        let passed = times.map(|ms| filters.pass(ms * MS, &frames(&["a"])));
+        let passed = times.map(|ms| filters.pass("", ms * MS, &frames(&["a"])));
         assert_eq!(passed, [true, false, false, true, false, true]);
         assert_eq!(filters.refused()["min_period"], 3);
     }
@@ -225,44 +240,68 @@ mod tests {
     #[test]
     fn the_order_decides_whether_a_message_that_is_too_large_begins_a_period() {
         let (size, period) = (Filter::MaxSize(3), Filter::MinPeriod(10));
-        let mut size_first = Filters::new(&[size.clone(), period.clone()]);
-        assert!(!size_first.pass(MS, &frames(&["large"])));
-        assert!(size_first.pass(2 * MS, &frames(&["s"])));
-        let mut period_first = Filters::new(&[period, size]);
-        assert!(!period_first.pass(MS, &frames(&["large"])));
-        assert!(!period_first.pass(2 * MS, &frames(&["s"])));
+        let mut size_first = Filters::new(&[size.clone(), period.clone()], &BTreeMap::new());
+        assert!(!size_first.pass("", MS, &frames(&["large"])));
+        assert!(size_first.pass("", 2 * MS, &frames(&["s"])));
+        let mut period_first = Filters::new(&[period, size], &BTreeMap::new());
+        assert!(!period_first.pass("", MS, &frames(&["large"])));
+        assert!(!period_first.pass("", 2 * MS, &frames(&["s"])));
     }
 
     #[test]
     fn one_of_so_many_passes_the_first_among_them() {
-        let mut filters = Filters::new(&[Filter::EveryNth(3)]);
-        let passed = [0; 7].map(|_| filters.pass(MS, &frames(&["a"])));
+        let mut filters = Filters::new(&[Filter::EveryNth(3)], &BTreeMap::new());
+        let passed = [0; 7].map(|_| filters.pass("", MS, &frames(&["a"])));
         assert_eq!(passed, [true, false, false, true, false, false, true]);
     }
 
     #[test]
     fn what_they_know_survives_and_a_clock_that_was_set_back_blocks_nothing_for_long() {
         let told = [Filter::EveryNth(2), Filter::MinPeriod(10)];
-        let mut filters = Filters::new(&told);
-        assert!(filters.pass(100 * MS, &frames(&["a"])));
+        let mut filters = Filters::new(&told, &BTreeMap::new());
+        assert!(filters.pass("", 100 * MS, &frames(&["a"])));
         let kept = filters.changed().unwrap();
         assert_eq!(filters.changed(), None);
         let again = |now: u64| {
-            let mut filters = Filters::new(&told[1..]);
+            let mut filters = Filters::new(&told[1..], &BTreeMap::new());
             filters.restore(&kept, now * MS);
             filters
         };
-        assert!(!again(105).pass(105 * MS, &frames(&["a"])));
-        assert!(again(105).pass(110 * MS, &frames(&["a"])));
+        assert!(!again(105).pass("", 105 * MS, &frames(&["a"])));
+        assert!(again(105).pass("", 110 * MS, &frames(&["a"])));
         // The clock says 20 where it said 100 before: one period, and no more.
-        assert!(!again(20).pass(29 * MS, &frames(&["a"])));
-        assert!(again(20).pass(30 * MS, &frames(&["a"])));
+        assert!(!again(20).pass("", 29 * MS, &frames(&["a"])));
+        assert!(again(20).pass("", 30 * MS, &frames(&["a"])));
     }
 
     #[test]
     fn a_filter_that_cannot_judge_keeps_everything_and_says_so() {
-        let mut filters = Filters::new(&[Filter::Regex("(".to_owned())]);
-        assert!(filters.pass(MS, &frames(&["a"])));
+        let mut filters = Filters::new(&[Filter::Regex("(".to_owned())], &BTreeMap::new());
+        assert!(filters.pass("", MS, &frames(&["a"])));
         assert!(filters.fault().is_some());
+    }
+
+    #[test]
+    fn those_of_a_link_are_for_what_comes_by_it_and_come_first() {
+        let of_link = [Filter::MaxSize(3), Filter::EveryNth(2)].to_vec();
+        let of_links = BTreeMap::from([("to news".to_owned(), of_link)]);
+        let mut filters = Filters::new(&[Filter::EveryNth(2)], &of_links);
+        let mut pass = |dial: &str, text: &'static str| filters.pass(dial, MS, &frames(&[text]));
+        assert!(
+            !pass("to news", "long"),
+            "by the link, and the node's did not count it"
+        );
+        assert!(pass("to other", "long") && !pass("to other", "long"));
+        assert!(
+            pass("to news", "a"),
+            "the first by the link, the third of all"
+        );
+        assert!(!pass("to news", "a"));
+        let kept = filters.kept();
+        let names: Vec<&str> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["to news.every_nth", "every_nth"]);
+        let mut again = Filters::new(&[Filter::EveryNth(2)], &of_links);
+        again.restore(&kept, MS);
+        assert_eq!(again.kept(), kept);
     }
 }

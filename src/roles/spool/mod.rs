@@ -80,6 +80,9 @@ pub struct Config {
     /// What it keeps of what it hears, in their order.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub filters: Vec<Filter>,
+    /// What of that comes by a dial goes past these first, by the names of the dials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub link_filters: BTreeMap<String, Vec<Filter>>,
     /// What it asks those for that it dials, by the names of the dials.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub topics: BTreeMap<String, Vec<String>>,
@@ -95,11 +98,13 @@ impl Config {
             mode,
             bytes_max: _,
             filters,
+            link_filters,
             topics,
         } = self;
         let changed = [
             ("`store.mode`", *mode != next.mode),
             ("`filters`", *filters != next.filters),
+            ("`filters` of a link", *link_filters != next.link_filters),
             (
                 "what it subscribes to",
                 machine::asks_otherwise(topics, &next.topics),
@@ -214,7 +219,7 @@ impl Machine {
             began_ns,
             now: Duration::ZERO,
             counters: Counters::default(),
-            filters: Filters::new(&config.filters),
+            filters: Filters::new(&config.filters, &config.link_filters),
             head: Place::default(),
             end: Place::default(),
             asked_bytes: 0,
@@ -369,7 +374,7 @@ impl machine::Machine for Machine {
                 let (envelope, body) = envelope::split(frames);
                 self.asked(Caller { conn, envelope }, body, actions);
             }
-            Event::Message { frames, .. } => self.receive(frames, actions),
+            Event::Message { port, frames, .. } => self.receive(&port, frames, actions),
             Event::Disk(told) => self.told(told, actions),
             Event::Opened { port, conn } => {
                 let topics = &self.config.topics;

@@ -56,13 +56,13 @@ fn messages(parts: Option<&[usize]>, body: Vec<Bytes>) -> Result<Vec<Vec<Bytes>>
 
 impl Machine {
     /// A message of somebody who is dialled.
-    pub(super) fn receive(&mut self, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
+    pub(super) fn receive(&mut self, dial: &str, frames: Vec<Bytes>, actions: &mut Vec<Action>) {
         self.counters.received += 1;
         if self.is_draining {
             self.counters.dropped.ending += 1;
             return;
         }
-        if !self.filters.pass(self.now_ns(), &frames) {
+        if !self.filters.pass(dial, self.now_ns(), &frames) {
             return;
         }
         let data = record(self.asked_bytes, &frames);

@@ -50,6 +50,7 @@ fn config(mode: Mode, filters: &[Filter]) -> Config {
         mode,
         bytes_max: None,
         filters: filters.to_vec(),
+        link_filters: BTreeMap::new(),
         topics: [(DIAL.to_owned(), vec!["a".to_owned()])].into(),
     }
 }

@@ -159,6 +159,17 @@ impl Groups {
             .collect()
     }
 
+    /// A number for another ownership.
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.highest += 1;
+        self.highest
+    }
+
+    /// Where a group is.
+    pub(super) fn place(&self, name: &str) -> Option<u64> {
+        self.all.get(name).map(|group| group.offset)
+    }
+
     /// The highest number of an ownership that was ever given.
     pub(super) fn highest(&self) -> u64 {
         self.highest
@@ -257,14 +268,14 @@ impl Machine {
         }
         self.may_change()?;
         let start = self.start;
-        self.groups.highest += 1;
+        let given = self.groups.next_generation();
         let known = self.groups.all.entry(group.clone());
         let known = known.or_insert_with(|| Group {
             offset: start,
             ..Group::default()
         });
         // Whoever had it is fenced while this is under way, too.
-        known.given = self.groups.highest;
+        known.given = given;
         let note = Note::Take {
             group,
             consumer,

@@ -15,6 +15,7 @@
 //! | `append` `producers` | appending, and knowing what was appended before |
 //! | `recording` | messages of those it subscribes to |
 //! | `reading` | reads, those that wait for more among them |
+//! | `replaying` | what is published at buses, by links |
 //! | `groups` | consumer groups: positions that are stored, owners that are fenced |
 //! | `known` | notes and checkpoints |
 
@@ -24,6 +25,7 @@ mod known;
 mod producers;
 mod reading;
 mod recording;
+mod replaying;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +52,8 @@ use groups::{Changing, Groups};
 use producers::Producers;
 use reading::Fetching;
 use recording::Recording;
+pub use replaying::Replay;
+use replaying::Replaying;
 
 /// The name of the port where everything is asked.
 pub const MAIN: &str = "main";
@@ -66,6 +70,9 @@ pub struct Config {
     /// What it asks those for that it dials, by the names of the dials.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub topics: BTreeMap<String, Vec<String>>,
+    /// What it publishes at those that it dials, by the names of the dials.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub replays: BTreeMap<String, Replay>,
 }
 
 impl Config {
@@ -75,9 +82,11 @@ impl Config {
             common,
             store,
             topics,
+            replays,
         } = self;
         let is_other = machine::asks_otherwise(topics, &next.topics);
         let other = is_other.then_some("what it subscribes to");
+        let other = other.or((*replays != next.replays).then_some("what it replays"));
         let fixed = store.fixed_change(&next.store).or(other);
         fixed.or_else(|| common.fixed_change(&next.common))
     }
@@ -115,6 +124,10 @@ enum Pending {
     Record(Recording),
     Change(Changing),
     Fetch(Fetching),
+    /// What a replay by a dial reads.
+    Replay(String),
+    /// The place of a replay by a dial.
+    Place(String, known::Note),
 }
 
 /// The stream.
@@ -139,6 +152,7 @@ pub struct Machine {
     groups: Groups,
     waiting: Waiting<Fetching>,
     hearing: Hearing,
+    replaying: BTreeMap<String, Replaying>,
     /// Why a message was not stored.
     fault: Option<StoreFault>,
     /// What its store has told it is not its own.
@@ -164,6 +178,7 @@ impl Machine {
             groups: Groups::default(),
             waiting: Waiting::default(),
             hearing: Hearing::default(),
+            replaying: replaying::all(&config.replays),
             fault: None,
             is_foreign: false,
             is_draining: false,
@@ -255,14 +270,18 @@ impl Machine {
                     Some(Pending::Append(it)) => self.appended(it, result, actions),
                     Some(Pending::Record(it)) => self.recorded(it, result, actions),
                     Some(Pending::Change(it)) => self.changed(it, result, actions),
-                    Some(Pending::Fetch(_)) | None => unreachable!("a ticket is for one thing"),
+                    Some(Pending::Place(dial, note)) => {
+                        self.place_kept(&dial, &note, result, actions);
+                    }
+                    Some(Pending::Fetch(_) | Pending::Replay(_)) | None => {
+                        unreachable!("a ticket is for one thing")
+                    }
                 }
             }
             Told::Fetched { ticket, result } => match self.pending.remove(&ticket) {
                 Some(Pending::Fetch(it)) => self.fetched(it, result, actions),
-                Some(Pending::Append(_) | Pending::Record(_) | Pending::Change(_)) | None => {
-                    unreachable!("a ticket is for one thing")
-                }
+                Some(Pending::Replay(dial)) => self.replay_read(&dial, result, actions),
+                _ => unreachable!("a ticket is for one thing"),
             },
             Told::CheckpointDue => self.checkpoint(actions),
             // It is due again when more was stored.
@@ -286,13 +305,18 @@ impl machine::Machine for Machine {
                 let (envelope, body) = envelope::split(frames);
                 self.asked(Caller { conn, envelope }, body, actions);
             }
+            Event::Message { port, frames, .. } if self.is_replayed_to(&port) => {
+                self.replay_answer(&port, frames, actions);
+            }
             Event::Message { frames, .. } => self.record(frames, actions),
             Event::Disk(told) => self.told(told, actions),
             Event::Opened { port, conn } => {
                 let topics = &self.config.topics;
                 self.hearing.opened(topics, (&port, conn), actions);
+                self.replay_opened(&port, conn, actions);
             }
-            Event::Closed { conn, .. } => {
+            Event::Closed { port, conn } => {
+                self.replay_closed(&port, conn);
                 self.hearing.closed(conn);
                 self.waiting.retain(|it| it.is_by_other_than(conn));
             }
@@ -300,18 +324,23 @@ impl machine::Machine for Machine {
                 self.is_draining = true;
                 self.hearing.stop(actions);
                 self.send_away(None, actions);
+                self.replay_all(actions);
             }
-            Event::Tick => self.send_away(Some(now), actions),
+            Event::Tick => {
+                self.send_away(Some(now), actions);
+                self.replay_all(actions);
+            }
             Event::Subscribed { .. } | Event::Writable { .. } | Event::Unsent { .. } => {}
         }
     }
 
     fn deadline(&self) -> Option<Duration> {
-        self.waiting.next()
+        let replays = self.replaying.values().filter_map(Replaying::next);
+        self.waiting.next().into_iter().chain(replays).min()
     }
 
     fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.replaying.values().all(Replaying::is_idle)
     }
 
     fn facts(&self) -> Value {
@@ -322,6 +351,13 @@ impl machine::Machine for Machine {
         facts["groups"] = self.groups.len().into();
         facts["producers"] = self.producers.len().into();
         facts["waiting"] = self.waiting.len().into();
+        let replays = self.replaying.iter();
+        let replays: serde_json::Map<String, Value> = replays
+            .map(|(dial, it)| (dial.clone(), it.facts(self.end)))
+            .collect();
+        if !replays.is_empty() {
+            facts["replays"] = replays.into();
+        }
         if let Some(fault) = &self.fault {
             facts["fault"] = fault.to_string().into();
         }

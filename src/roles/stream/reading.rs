@@ -151,6 +151,7 @@ impl Machine {
         for fetching in self.waiting.take() {
             self.fetch(fetching, actions);
         }
+        self.replay_all(actions);
     }
 
     /// Answers those whose time is over, or all of them.

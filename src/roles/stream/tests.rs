@@ -1,6 +1,7 @@
 //! The stream beside a store that does what it is told to, when it is told to.
 
 mod owners;
+mod replays;
 
 use std::collections::VecDeque;
 
@@ -26,7 +27,13 @@ struct Bench {
     /// By connection: status, id, result.
     answers: Vec<(u64, u16, String, Value, Vec<Bytes>)>,
     fanned: Vec<Vec<Bytes>>,
+    /// What buses were asked.
+    published: Vec<Request>,
+    closed: u64,
 }
+
+/// The connection of a bus.
+const BUS: Conn = Conn(77);
 
 fn machine() -> Machine {
     Machine::new(&Config {
@@ -45,6 +52,7 @@ fn machine() -> Machine {
             bytes_max: None,
         },
         topics: [("to news".to_owned(), vec!["a".to_owned()])].into(),
+        replays: BTreeMap::new(),
     })
 }
 
@@ -59,6 +67,8 @@ impl Bench {
             checkpoint: None,
             answers: Vec::new(),
             fanned: Vec::new(),
+            published: Vec::new(),
+            closed: 0,
         };
         bench.tell(Event::Disk(Told::Recovered { start: 0, end: 0 }));
         bench
@@ -69,6 +79,10 @@ impl Bench {
         self.machine.step(self.now, event, &mut actions);
         for action in actions {
             match action {
+                Action::Send { conn, frames } if conn == BUS => {
+                    self.published.push(Request::decode(frames).unwrap());
+                }
+                Action::Close { conn } if conn == BUS => self.closed += 1,
                 Action::Send { conn, frames } => {
                     let reply = Reply::decode(frames).unwrap();
                     let id = String::from_utf8(reply.id.to_vec()).unwrap();

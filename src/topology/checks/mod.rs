@@ -24,6 +24,7 @@ mod port_range;
 mod probe;
 mod programs;
 mod references;
+mod replays;
 mod shared_sockets;
 mod size;
 mod stands;
@@ -56,6 +57,7 @@ pub const CHECKS: &[Check] = &[
     shared_sockets::check,
     backend::check,
     going_round::check,
+    replays::check,
     feedback::check,
     probe::check,
     no_time::check,
