@@ -306,8 +306,12 @@ fn a_feedback_holds_the_age_of_a_queue_and_does_not_swing() {
         counts.push(hand["count"].as_u64().unwrap());
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    let moves = counts.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    assert!(moves <= 5, "it swings: {counts:?}");
+    // To and fro at every sight of a number above or below would be some eight turns.
+    let mut moves: Vec<u64> = counts.clone();
+    moves.dedup();
+    let is_turn = |it: &&[u64]| (it[0] < it[1]) != (it[1] < it[2]);
+    let turns = moves.windows(3).filter(is_turn).count();
+    assert!(turns <= 3, "it swings: {counts:?}");
     ages.sort_unstable();
     let most = ages[ages.len() * 9 / 10];
     assert!(most < 2 * TARGET_MS, "{ages:?}");

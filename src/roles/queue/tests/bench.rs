@@ -49,12 +49,15 @@ impl Machine {
         for held in &self.held {
             counted.entry(held.offer.service).or_default().1 += 1;
         }
+        let mut oldest: HashMap<usize, u64> = HashMap::new();
+        let all = self.tasks.iter().map(|(_, task)| task);
+        for task in all.filter(|task| matches!(task.state, State::Queued)) {
+            let oldest_ms = oldest.entry(task.service).or_insert(task.ready_ms);
+            *oldest_ms = task.ready_ms.min(*oldest_ms);
+        }
         for (number, service) in self.services.iter() {
-            let all = self.tasks.iter().map(|(_, task)| task);
-            let ready =
-                all.filter(|task| task.service == number && matches!(task.state, State::Queued));
-            let oldest_ms = ready.map(|task| task.ready_ms).min();
-            let age_ms = oldest_ms.map_or(0, |at| self.wall_ms(self.now).saturating_sub(at));
+            let oldest_ms = oldest.get(&number);
+            let age_ms = oldest_ms.map_or(0, |at| self.wall_ms(self.now).saturating_sub(*at));
             assert_eq!(self.age_ms(number), age_ms, "{service:?}");
             let counted = counted.remove(&number).unwrap_or_default();
             assert_eq!((service.tasks, service.held), counted, "{service:?}");
