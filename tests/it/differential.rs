@@ -28,10 +28,14 @@ const LISTENERS: [(&str, &str); 7] = [
         "XSUB",
         "pattern: pubsub, from: peer, to: xsub, listen: to, types: {to: XSUB}",
     ),
-    ("PUB", "pattern: pubsub, from: pub, to: peer"),
+    // Where a gate fans out it is as at a bus.
+    (
+        "PUB",
+        "pattern: pubsub, from: pub, to: peer, overflow: block",
+    ),
     (
         "XPUB",
-        "pattern: pubsub, from: xpub, to: peer, types: {from: XPUB}",
+        "pattern: pubsub, from: xpub, to: peer, overflow: block, types: {from: XPUB}",
     ),
 ];
 
