@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::members;
 use super::seed::SeedEnv;
 use super::ui::{self, Format, FormatArgs};
-use crate::disk::{self, Audit, BackupError};
+use crate::disk::{self, About, Audit, BackupError, Said};
 use crate::model::store::Durability;
 
 /// Look at what a node keeps on disk, copy it, and put it back.
@@ -77,9 +77,6 @@ struct VerifyArgs {
     #[command(flatten)]
     format: FormatArgs,
 }
-
-/// The file in a copy that says of what it is.
-const ABOUT: &str = "backup.json";
 
 /// The store of a node.
 struct Kept {
@@ -156,11 +153,12 @@ impl BackupArgs {
     fn run(self, global: &Global) -> Outcome {
         let kept = kept(global, &self.node)?;
         let dir = absolute(&self.dir)?;
-        let audit = disk::backup(&kept.path, &dir).map_err(|error| failure(&error))?;
-        let about = json!({"kind": kept.kind, "node": self.node});
-        let file = dir.join(ABOUT);
-        let written = std::fs::write(&file, format!("{about}\n"));
-        written.map_err(|error| failure(&BackupError::System(file.clone(), error)))?;
+        let about = About {
+            kind: kept.kind.to_owned(),
+            node: self.node.clone(),
+            extents: None,
+        };
+        let audit = disk::backup(&kept.path, &dir, about).map_err(|error| failure(&error))?;
         show(
             &audit,
             self.format.format,
@@ -170,26 +168,44 @@ impl BackupArgs {
     }
 }
 
+fn said_of(dir: &Path) -> Result<Said, Failure> {
+    let system = |error| failure(&BackupError::System(dir.to_owned(), error));
+    disk::about(dir).map_err(system)
+}
+
+/// Says of a copy that nothing says of it whether it is whole. A store is one too, and of it that is
+/// asked only where it is put back as one.
+fn warn_of(said: &Said, dir: &Path, is_copy: bool) {
+    let why = match said {
+        Said::About(about) if about.extents.is_none() => "it is a copy of before copies said so",
+        Said::Nothing if is_copy => "it has no backup.json",
+        Said::Nothing | Said::About(_) | Said::Unreadable => return,
+    };
+    let dir = dir.display();
+    ui::talk(format_args!(
+        "{dir}: {why}: nothing tells whether it is all that was copied"
+    ));
+}
+
 impl RestoreArgs {
     fn run(self, global: &Global) -> Outcome {
         let kept = kept(global, &self.node)?;
         let dir = absolute(&self.dir)?;
-        // One that was copied by hand says nothing of itself.
-        let about: Option<Value> = std::fs::read(dir.join(ABOUT))
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(kind) = about.as_ref().and_then(|about| about["kind"].as_str())
-            && kind != kept.kind
+        let said = said_of(&dir)?;
+        if let Said::About(about) = &said
+            && about.kind != kept.kind
         {
             let words = format!(
-                "{} is a copy of a {kind}, and `{}` is a {}",
+                "{} is a copy of a {}, and `{}` is a {}",
                 self.dir.display(),
+                about.kind,
                 self.node,
                 kept.kind
             );
             return Err(Failure::new(Exit::Failed, words));
         }
         let audit = disk::restore(&dir, &kept.path).map_err(|error| failure(&error))?;
+        warn_of(&said, &dir, true);
         show(
             &audit,
             self.format.format,
@@ -208,6 +224,9 @@ impl VerifyArgs {
         };
         let audit = disk::verify(&path).map_err(|error| failure(&error))?;
         show(&audit, self.format.format, &what);
+        if self.dir.is_some() {
+            warn_of(&said_of(&path)?, &path, false);
+        }
         if audit.is_good() {
             return Ok(Exit::Done);
         }

@@ -151,8 +151,10 @@ pub enum Change {
 pub enum Watched {
     /// Writes in their order, and the revision to go on from.
     Writes(Vec<Seen>, u64),
-    /// What was written then is no longer kept, or never was: a snapshot is to be taken.
+    /// What was written then is no longer kept: a snapshot is to be taken.
     Gone,
+    /// There is no such revision yet; the last one there is.
+    Ahead(u64),
 }
 
 /// One of the writes of a batch.
@@ -320,7 +322,13 @@ impl KvClient {
         });
         let asked = self.asker.ask("watch", params, Vec::new(), patience + wait);
         let reply = match asked.await {
-            Err(AskError::Refused(zn1::CONFLICT, ..)) => return Ok(Watched::Gone),
+            Err(AskError::Refused(zn1::CONFLICT, _, told)) => {
+                let revision = number(&told, "revision");
+                return Ok(match after > revision {
+                    true => Watched::Ahead(revision),
+                    false => Watched::Gone,
+                });
+            }
             asked => asked?,
         };
         let mut values = reply.body.into_iter();
@@ -373,7 +381,7 @@ impl KvClient {
     ) -> Result<Option<u64>, KvError> {
         loop {
             match self.watch(prefix, after, Duration::ZERO, wait).await? {
-                Watched::Gone => return Ok(None),
+                Watched::Gone | Watched::Ahead(_) => return Ok(None),
                 Watched::Writes(writes, revision) if writes.is_empty() => {
                     return Ok(Some(revision));
                 }

@@ -63,6 +63,17 @@ pub struct Writer {
     /// Whether only the newest is kept.
     is_latest: bool,
     count: u64,
+    /// What was written and goes again unless all of it is.
+    begun: Vec<PathBuf>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // A part of the messages would pass for all of them, and stand in the way of the next try.
+        for path in &self.begun {
+            fs::remove_file(path).ok();
+        }
+    }
 }
 
 impl Writer {
@@ -76,6 +87,7 @@ impl Writer {
             dir: dir.to_owned(),
             is_latest,
             count: 0,
+            begun: Vec::new(),
         })
     }
 
@@ -88,15 +100,19 @@ impl Writer {
             };
             let path = self.dir.join(&name);
             let temporary = self.dir.join(format!("{name}.tmp"));
+            self.begun.push(temporary.clone());
             fs::write(&temporary, frame).map_err(system(&temporary))?;
             fs::rename(&temporary, &path).map_err(system(&path))?;
+            self.begun.pop();
+            self.begun.push(path);
             self.count += 1;
         }
         Ok(())
     }
 
-    /// How many files were written.
-    pub fn count(&self) -> u64 {
+    /// All was added, and stays. Gives how many files were written.
+    pub fn finish(mut self) -> u64 {
+        self.begun.clear();
         self.count
     }
 }

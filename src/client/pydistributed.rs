@@ -8,7 +8,8 @@
 //!
 //! Reading looks at the logs alone: what its own reader could not find, since the index misled it, is
 //! read too. A record that is not whole at the end of the last log was being written when its writer
-//! died, and is left out; one elsewhere is damage.
+//! died, and is left out; one elsewhere is damage, and so is a size that no record has, or that reaches
+//! past the end over records that are there.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -53,13 +54,42 @@ fn logs(dir: &Path) -> Result<Vec<(u64, PathBuf)>, FileFault> {
     Ok(found)
 }
 
-/// Reads all events of a directory in their order.
+/// A record at the end of the last log that its writer did not finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    /// The log.
+    pub path: PathBuf,
+    /// Where it begins.
+    pub at: u64,
+    /// What there is of it.
+    pub bytes: u64,
+}
+
+/// The offset that the first event of a directory has; nothing where there are no files.
+pub fn first(dir: &Path) -> Result<Option<u64>, FileFault> {
+    Ok(logs(dir)?.first().map(|(base, _)| *base))
+}
+
+/// Whether another record follows one whose size reaches past the end: such a size is damaged.
+fn is_followed(rest: &[u8], next: u64) -> bool {
+    let head = usize::try_from(HEAD_BYTES).expect("it is 20");
+    let is_head = |bytes: &[u8]| {
+        let word = |from: usize| bytes[from..].first_chunk().copied();
+        word(0).map(u64::from_le_bytes) == Some(next)
+            && bytes[16..]
+                .first_chunk()
+                .is_some_and(|size| u32::from_le_bytes(*size) as usize <= EVENT_BYTES_MAX)
+    };
+    rest.windows(head).any(is_head)
+}
+
+/// Reads all events of a directory in their order. Gives what was left out at the end.
 pub fn each<E>(
     dir: &Path,
     mut with: impl FnMut(FileEvent) -> Result<(), E>,
-) -> Result<Result<(), E>, FileFault> {
+) -> Result<Result<Option<Torn>, E>, FileFault> {
     let logs = logs(dir)?;
-    let mut next = None;
+    let (mut next, mut torn) = (None, None);
     for (place, (base, path)) in logs.iter().enumerate() {
         let is_last = place + 1 == logs.len();
         let length = fs::metadata(path).map_err(system(path))?.len();
@@ -75,23 +105,36 @@ pub fn each<E>(
         let mut wanted = *base;
         while at < length {
             let mut head = [0; 20];
-            let is_torn = length - at < HEAD_BYTES;
-            if !is_torn {
-                file.read_exact(&mut head).map_err(system(path))?;
+            let left = Torn {
+                path: path.clone(),
+                at,
+                bytes: length - at,
+            };
+            if left.bytes < HEAD_BYTES {
+                if !is_last {
+                    return damaged(at);
+                }
+                torn = Some(left);
+                break;
             }
+            file.read_exact(&mut head).map_err(system(path))?;
             let word =
                 |from: usize| u64::from_le_bytes(*head[from..].first_chunk().expect("of 20"));
             let size = u64::from(u32::from_le_bytes(
                 *head[16..].first_chunk().expect("of 20"),
             ));
-            if is_torn || length - at - HEAD_BYTES < size {
-                match is_last {
-                    true => break,
-                    false => return damaged(at),
-                }
-            }
             if word(0) != wanted || size > EVENT_BYTES_MAX as u64 {
                 return damaged(at);
+            }
+            if left.bytes - HEAD_BYTES < size {
+                // Less than an event may have is left of the file.
+                let mut rest = Vec::new();
+                file.read_to_end(&mut rest).map_err(system(path))?;
+                if !is_last || is_followed(&rest, wanted + 1) {
+                    return damaged(at);
+                }
+                torn = Some(left);
+                break;
             }
             let mut data = vec![0; usize::try_from(size).expect("it is at most 65,536")];
             file.read_exact(&mut data).map_err(system(path))?;
@@ -108,7 +151,7 @@ pub fn each<E>(
         }
         next = Some(wanted);
     }
-    Ok(Ok(()))
+    Ok(Ok(torn))
 }
 
 /// Writes event files.
@@ -117,6 +160,17 @@ pub struct Writer {
     segment_bytes_max: u64,
     next: u64,
     open: Option<Segment>,
+    /// What was begun and goes again unless all of it is kept.
+    begun: Vec<PathBuf>,
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // A part of the events would pass for all of them, and stand in the way of the next try.
+        for path in &self.begun {
+            fs::remove_file(path).ok();
+        }
+    }
 }
 
 struct Segment {
@@ -141,6 +195,7 @@ impl Writer {
             segment_bytes_max,
             next: first,
             open: None,
+            begun: Vec::new(),
         })
     }
 
@@ -163,19 +218,28 @@ impl Writer {
         }
         let is_full = |open: &Segment| open.bytes + record > self.segment_bytes_max;
         if self.open.as_ref().is_some_and(is_full) {
-            self.finish()?;
+            self.close()?;
         }
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(Segment::begin(&self.dir, self.next)?),
+            None => {
+                let begun = Segment::begin(&self.dir, self.next, &mut self.begun)?;
+                self.open.insert(begun)
+            }
         };
         open.add(self.next, time_ns, data)?;
         self.next += 1;
         Ok(())
     }
 
-    /// Has the disk keep all of it.
-    pub fn finish(&mut self) -> Result<(), FileFault> {
+    /// Has the disk keep all of it. What is not finished is removed.
+    pub fn finish(mut self) -> Result<(), FileFault> {
+        self.close()?;
+        self.begun.clear();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), FileFault> {
         let Some(mut open) = self.open.take() else {
             return Ok(());
         };
@@ -189,9 +253,13 @@ impl Writer {
 }
 
 impl Segment {
-    fn begin(dir: &Path, base: u64) -> Result<Self, FileFault> {
+    fn begin(dir: &Path, base: u64, begun: &mut Vec<PathBuf>) -> Result<Self, FileFault> {
         let path = |ending: &str| dir.join(format!("{base:020}.{ending}"));
-        let create = |path: &Path| File::create_new(path).map_err(system(path));
+        let mut create = |path: &Path| {
+            let file = File::create_new(path).map_err(system(path))?;
+            begun.push(path.to_owned());
+            Ok(file)
+        };
         let log = path("log");
         Ok(Self {
             base,

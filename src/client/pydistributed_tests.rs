@@ -54,6 +54,7 @@ fn the_bytes_are_those_of_its_own_code() {
     let events = all(&scratch.0).unwrap();
     let datas: Vec<&[u8]> = events.iter().map(|it| &*it.data).collect();
     assert_eq!(datas, [&b"hello"[..], b"", b"world!"]);
+    assert_eq!(first(&scratch.0).unwrap(), Some(0));
     assert!(matches!(
         Writer::create(&scratch.0, 0, 1),
         Err(FileFault::NotEmpty(_))
@@ -140,4 +141,55 @@ fn a_torn_end_is_left_out_and_damage_elsewhere_is_said() {
     ));
     let missing = all(&scratch.0.join("nowhere"));
     assert!(matches!(missing, Err(FileFault::System(..))));
+}
+
+#[test]
+fn a_size_that_no_record_has_or_that_reaches_over_records_is_damage() {
+    let scratch = Scratch::new("size");
+    let mut writer = Writer::create(&scratch.0, 0, SEGMENT_BYTES_MAX).unwrap();
+    for number in 0..20_u8 {
+        writer.add(1, &[number; 80]).unwrap();
+    }
+    writer.finish().unwrap();
+    let name = "00000000000000000000.log";
+    let whole = scratch.read(name);
+    let sized = |record: usize, size: u32| {
+        let mut bytes = whole.clone();
+        bytes[record * 100 + 16..][..4].copy_from_slice(&size.to_le_bytes());
+        fs::write(scratch.0.join(name), bytes).unwrap();
+        each(&scratch.0, |_| Ok::<(), ()>(()))
+    };
+    // A flipped high bit, one over the largest, and one that swallows all that follows.
+    for (record, size) in [
+        (3, 0x8000_0050),
+        (3, 65_537),
+        (3, 65_536),
+        (18, 181),
+        (19, 65_537),
+    ] {
+        let read = sized(record, size);
+        let is_it =
+            matches!(&read, Err(FileFault::Damaged { at, .. }) if *at == record as u64 * 100);
+        assert!(is_it, "{record} {size}: {read:?}");
+    }
+    // The last one may have been larger than what was written of it.
+    let torn = sized(19, 200).unwrap().unwrap().unwrap();
+    assert_eq!((torn.at, torn.bytes), (1_900, 100));
+    assert_eq!(sized(19, 80).unwrap().unwrap(), None);
+}
+
+#[test]
+fn what_is_not_finished_is_removed() {
+    let scratch = Scratch::new("unfinished");
+    let mut writer = Writer::create(&scratch.0, 7, 300).unwrap();
+    for _ in 0..10 {
+        writer.add(1, &[1; 80]).unwrap();
+    }
+    assert!(fs::read_dir(&scratch.0).unwrap().count() > 4);
+    drop(writer);
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 0);
+    let mut writer = Writer::create(&scratch.0, 7, 300).unwrap();
+    writer.add(1, b"again").unwrap();
+    writer.finish().unwrap();
+    assert_eq!(first(&scratch.0).unwrap(), Some(7));
 }

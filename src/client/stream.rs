@@ -139,6 +139,12 @@ impl StreamClient {
         Ok(number(&reply, "offset"))
     }
 
+    /// Has a stream that never had an event begin at an offset.
+    pub async fn begin(&mut self, offset: u64, wait: Duration) -> Result<(), StreamError> {
+        let params = json!({ "offset": offset });
+        self.ask("begin", params, Vec::new(), wait).await.map(drop)
+    }
+
     /// Reads events, at most so many. Where there is none, it waits for some that long.
     pub async fn read(
         &mut self,

@@ -24,6 +24,8 @@ pub struct Audit {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
+    /// The offset of the last of them; nothing where there are none.
+    pub last_offset: Option<u64>,
     /// Bytes that were read.
     pub bytes: u64,
     /// Bytes at the end that are no whole batch, and were never synced as far as is known.
@@ -103,6 +105,11 @@ fn once(files: &dyn Files) -> io::Result<Audit> {
     let known = whole(files, checkpoint::NAME)?;
     let listed = files.list()?;
     audit.bytes += known.as_ref().map_or(0, |it| it.len() as u64);
+    let index = listed
+        .iter()
+        .map(|(name, _)| name)
+        .find(|name| super::index::is_name(name))
+        .cloned();
     let mut names: Vec<(u64, String)> = listed
         .into_iter()
         .filter_map(|(name, _)| Some((segment::first_seq(&name)?, name)))
@@ -112,6 +119,12 @@ fn once(files: &dyn Files) -> io::Result<Audit> {
     if names.is_empty() {
         if known.is_some() {
             audit.fault(checkpoint::NAME, "it is there, and no segment", None);
+        }
+        if said.is_some() {
+            audit.fault(mark::NAME, "it is there, and no segment", None);
+        }
+        if let Some(index) = index {
+            audit.fault(&index, "it is there, and no segment", None);
         }
         return Ok(audit);
     }
@@ -136,6 +149,10 @@ fn once(files: &dyn Files) -> io::Result<Audit> {
         };
         chain.segment(&*file, &place, &mut audit)?;
         chain.index(files, &place, &mut audit)?;
+    }
+    if let Some(said) = said.filter(|said| said.first_seq > names[last].0) {
+        let what = format!("it is missing, and {} bytes of it were synced", said.bytes);
+        audit.fault(&segment::name(said.first_seq), what, None);
     }
     chain.checkpoint(known, &mut audit);
     Ok(audit)
@@ -282,6 +299,9 @@ fn batches(
                 from = None;
                 audit.batches += 1;
                 audit.records += batch.records.len() as u64;
+                if !batch.records.is_empty() {
+                    audit.last_offset = Some(batch.next_offset() - 1);
+                }
                 end = End {
                     seq: batch.seq + 1,
                     offset: batch.next_offset(),

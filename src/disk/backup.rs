@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::audit::{Audit, Fault, audit};
 use super::checkpoint;
+use super::extents::{self, ABOUT, About};
 use super::files::{File, Files, RealFiles};
 use super::kind;
 use super::segment;
@@ -110,7 +111,8 @@ pub fn verify(dir: &Path) -> Result<Audit, BackupError> {
     if !dir.is_dir() {
         return Err(BackupError::Nothing(dir.to_owned()));
     }
-    let found = audit(&ReadFiles(dir.to_owned())).map_err(system(dir))?;
+    let mut found = audit(&ReadFiles(dir.to_owned())).map_err(system(dir))?;
+    extents::compare(dir, &mut found).map_err(system(dir))?;
     match found.segments == 0 && found.is_good() {
         true => Err(BackupError::Nothing(dir.to_owned())),
         false => Ok(found),
@@ -123,7 +125,7 @@ const PART: &str = "copy.part";
 const LOST: &str = "lost+found";
 
 /// Copies the log in a directory, in use or not, into another that is new or empty.
-pub fn backup(from: &Path, to: &Path) -> Result<Audit, BackupError> {
+pub fn backup(from: &Path, to: &Path, about: About) -> Result<Audit, BackupError> {
     let is_other = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|it| it.file_name() != PART && it.file_name() != LOST)
     };
@@ -131,12 +133,15 @@ pub fn backup(from: &Path, to: &Path) -> Result<Audit, BackupError> {
     if is_used || to.is_file() {
         return Err(BackupError::Exists(to.to_owned()));
     }
-    copy(from, to)
+    copy(from, to, Some(about))
 }
 
 /// Puts a copy back as the store of a directory, where there is none.
 pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
-    verify(from)?;
+    let found = verify(from)?;
+    if !found.is_good() {
+        return Err(BackupError::Damaged(from.to_owned(), found.faults));
+    }
     if to.exists() {
         // Held until all is there.
         let files = RealFiles::open(to).map_err(system(to))?;
@@ -148,15 +153,15 @@ pub fn restore(from: &Path, to: &Path) -> Result<Audit, BackupError> {
         if !listed.is_empty() {
             return Err(BackupError::Exists(to.to_owned()));
         }
-        let copied = copy(from, to);
+        let copied = copy(from, to, None);
         drop(files);
         return copied;
     }
-    copy(from, to)
+    copy(from, to, None)
 }
 
 /// Copies a log under another name first: beside a directory that is to be, or in one that is there.
-fn copy(from: &Path, to: &Path) -> Result<Audit, BackupError> {
+fn copy(from: &Path, to: &Path, about: Option<About>) -> Result<Audit, BackupError> {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     let is_there = to.is_dir();
     let part = match is_there {
@@ -167,7 +172,15 @@ fn copy(from: &Path, to: &Path) -> Result<Audit, BackupError> {
         true => moved(part, to).map_err(system(to)),
         false => renamed(part, to).map_err(system(to)),
     };
-    let copied = copy_by(from, &part).and_then(|audit| named(&part).map(|()| audit));
+    let described = |audit: Audit| match about {
+        Some(about) => extents::write(&part, about, &audit)
+            .map(|()| audit)
+            .map_err(system(&part)),
+        None => Ok(audit),
+    };
+    let copied = copy_by(from, &part)
+        .and_then(described)
+        .and_then(|audit| named(&part).map(|()| audit));
     // What is there of somebody else is neither used nor removed.
     let is_ours =
         |fault: &BackupError| !matches!(fault, BackupError::InUse(_) | BackupError::Exists(_));
@@ -186,7 +199,7 @@ fn emptied(part: &Path) -> Result<RealFiles, BackupError> {
         _ => BackupError::System(part.to_owned(), error),
     })?;
     for (name, _) in target.list().map_err(system(part))? {
-        let is_ours = checkpoint::is_name(&name) || kind::is_name(&name);
+        let is_ours = checkpoint::is_name(&name) || kind::is_name(&name) || name == ABOUT;
         if !is_ours && segment::first_seq(&name).is_none() {
             return Err(BackupError::Exists(part.to_owned()));
         }
@@ -202,7 +215,8 @@ fn renamed(part: &Path, to: &Path) -> io::Result<()> {
     fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Moves a copy into a directory. Its checkpoint comes last, and before it the segments from the newest
+/// Moves a copy into a directory. First comes what says of what it consists, by which a part of it is
+/// none. Its checkpoint comes last, and before it the segments from the newest
 /// on: what is missing meanwhile is missed, be it the first segment or the checkpoint.
 fn moved(part: &Path, to: &Path) -> io::Result<()> {
     let listed = fs::read_dir(part)?;
@@ -211,7 +225,7 @@ fn moved(part: &Path, to: &Path) -> io::Result<()> {
         .collect::<io::Result<_>>()?;
     names.sort_unstable_by_key(|name| {
         let newest_first = std::cmp::Reverse(segment::first_seq(name));
-        (checkpoint::is_name(name), newest_first)
+        (name != ABOUT, checkpoint::is_name(name), newest_first)
     });
     let dir = fs::File::open(to)?;
     for (number, name) in names.iter().enumerate() {
@@ -232,8 +246,11 @@ fn copy_by(from: &Path, part: &Path) -> Result<Audit, BackupError> {
         match copy_files(&source, &target) {
             Ok(()) => {}
             // A segment went, with a checkpoint that contains it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && from.is_dir() => continue,
-            Err(error) => return Err(BackupError::System(from.to_owned(), error)),
+            Err(Side::From(error)) if error.kind() == io::ErrorKind::NotFound && from.is_dir() => {
+                continue;
+            }
+            Err(Side::From(error)) => return Err(BackupError::System(from.to_owned(), error)),
+            Err(Side::To(error)) => return Err(BackupError::System(part.to_owned(), error)),
         }
         last = audit(&target).map_err(system(part))?;
         if last.is_good() && last.segments > 0 {
@@ -248,39 +265,46 @@ fn copy_by(from: &Path, part: &Path) -> Result<Audit, BackupError> {
     }
 }
 
-fn copy_files(source: &dyn Files, target: &dyn Files) -> io::Result<()> {
-    if let Some(word) = kind::read(source)? {
-        kind::write(target, &word)?;
+/// What refused something: what is copied, or where the copy goes.
+enum Side {
+    From(io::Error),
+    To(io::Error),
+}
+
+fn copy_files(source: &dyn Files, target: &dyn Files) -> Result<(), Side> {
+    if let Some(word) = kind::read(source).map_err(Side::From)? {
+        kind::write(target, &word).map_err(Side::To)?;
     }
     // The checkpoint first: what is removed after it was read is missed by the look at the copy, and
     // what was removed before is in it.
     match copy_file(source, target, checkpoint::NAME) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(Side::From(error)) if error.kind() == io::ErrorKind::NotFound => {}
         copied => copied?,
     }
-    let mut names: Vec<String> = source.list()?.into_iter().map(|(name, _)| name).collect();
+    let listed = source.list().map_err(Side::From)?.into_iter();
+    let mut names: Vec<String> = listed.map(|(name, _)| name).collect();
     names.retain(|name| segment::first_seq(name).is_some());
     names.sort_unstable();
     for (number, name) in names.iter().enumerate() {
         copy_file(source, target, name)?;
         if number + 1 == names.len() {
-            cut(target, name)?;
+            cut(target, name).map_err(Side::To)?;
         }
     }
-    target.sync_dir()
+    target.sync_dir().map_err(Side::To)
 }
 
-fn copy_file(source: &dyn Files, target: &dyn Files, name: &str) -> io::Result<()> {
-    let file = source.open(name)?;
-    let copy = target.create(name)?;
+fn copy_file(source: &dyn Files, target: &dyn Files, name: &str) -> Result<(), Side> {
+    let file = source.open(name).map_err(Side::From)?;
+    let copy = target.create(name).map_err(Side::To)?;
     let mut bytes = vec![0; CHUNK_BYTES];
     let mut at = 0;
     loop {
-        let got = file.read_at(&mut bytes, at)?;
+        let got = file.read_at(&mut bytes, at).map_err(Side::From)?;
         if got == 0 {
-            return copy.sync();
+            return copy.sync().map_err(Side::To);
         }
-        copy.write_at(&bytes[..got], at)?;
+        copy.write_at(&bytes[..got], at).map_err(Side::To)?;
         at += got as u64;
     }
 }

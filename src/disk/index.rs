@@ -143,6 +143,12 @@ pub(super) fn name(first_seq: u64) -> String {
     format!("{first_seq:020}.idx")
 }
 
+/// Whether this is the name of an index.
+pub(super) fn is_name(name: &str) -> bool {
+    name.strip_suffix(".idx")
+        .is_some_and(|it| it.len() == 20 && it.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -228,14 +228,7 @@ impl Log {
             first_offset: self.next_offset,
             time_ns: self.last_time_ns,
         };
-        let next = begin(&*self.shared.files, header).map_err(|error| {
-            self.shared.files.remove(TEMPORARY).ok();
-            let fault = fault("beginning a segment", &error);
-            if let StoreFault::Failed(why) = &fault {
-                self.shared.worsen(Health::Failed(why.clone()));
-            }
-            fault
-        })?;
+        let next = self.begin_segment(header)?;
         let sealed = Sealed {
             header: self.active.header,
             end: self.end(),
@@ -244,12 +237,53 @@ impl Log {
         write_index(&*self.shared.files, &index, &sealed);
         self.active = Arc::clone(&next);
         self.at = HEADER_BYTES;
+        // Its name and its header are on the disk: if it is ever missed, somebody took it away.
+        self.mark.put(header.first_seq, &self.end());
         self.has_rolled = true;
         self.shared.show(|view| {
             view.sealed = view.sealed.iter().copied().chain([sealed]).collect();
             view.active = next;
         });
         Ok(())
+    }
+
+    fn begin_segment(&self, header: Header) -> Result<Arc<Active>, StoreFault> {
+        begin(&*self.shared.files, header).map_err(|error| {
+            self.shared.files.remove(TEMPORARY).ok();
+            let fault = fault("beginning a segment", &error);
+            if let StoreFault::Failed(why) = &fault {
+                self.shared.worsen(Health::Failed(why.clone()));
+            }
+            fault
+        })
+    }
+
+    /// Has a log that nothing was ever stored in begin at an offset: its only segment, which has no
+    /// batch, gives way to one that begins there.
+    pub fn begin_at(&mut self, offset: u64) -> Result<Stored, StoreFault> {
+        if let Some(refusal) = self.shared.refusal() {
+            return Err(refusal);
+        }
+        let is_new = self.next_seq == 0 && self.shared.view().sealed.is_empty();
+        if !is_new {
+            return Err(StoreFault::Begun);
+        }
+        let header = Header {
+            first_offset: offset,
+            ..self.active.header
+        };
+        let next = self.begin_segment(header)?;
+        self.active = Arc::clone(&next);
+        self.next_offset = offset;
+        self.shared.show(|view| {
+            view.active = next;
+            (view.start, view.end) = (offset, offset);
+        });
+        Ok(Stored {
+            seq: 0,
+            first_offset: offset,
+            time_ns: self.last_time_ns,
+        })
     }
 
     /// Whether a segment ended since this was asked last.

@@ -32,9 +32,9 @@
 //! | `batch` `segment` `index` `mark` `checkpoint` | the bytes |
 //! | `kind` `clock` | whose it is; what time it is, whatever the clock is set to |
 //! | `log` `view` `reader` | writing, what is shown, reading |
-//! | `recover` | opening: what is whole, torn or damaged |
+//! | `recover` `replay` | opening: what is whole, torn or damaged; what could not be told |
 //! | `store` `writer` | the two threads |
-//! | `audit` `backup` | every byte read, whole copies, while it is written |
+//! | `audit` `backup` `extents` | every byte read, whole copies, while it is written; what they consist of |
 //! | `dying` | a debug build that kills itself at a named step, for tests |
 
 mod audit;
@@ -43,6 +43,7 @@ mod batch;
 mod checkpoint;
 mod clock;
 mod dying;
+mod extents;
 mod fault;
 mod files;
 mod index;
@@ -52,6 +53,7 @@ mod mark;
 mod memory;
 mod reader;
 mod recover;
+mod replay;
 mod segment;
 mod store;
 #[cfg(test)]
@@ -67,6 +69,7 @@ use crate::model::store::{StoreFault, Told};
 pub use audit::{Audit, Fault};
 pub use backup::{BackupError, backup, restore, verify};
 pub use clock::began_ns;
+pub use extents::{About, Extent, Extents, Said, about};
 pub use fault::OpenError;
 pub use files::{File, Files, RealFiles};
 pub use kind::kind_of;

@@ -14,9 +14,9 @@ use crate::model::store::Told;
 use super::checkpoint;
 use super::fault::OpenError;
 use super::files::{File, Files};
-use super::index::{End, Index};
+use super::index::{self, End, Index};
 use super::log::{Clock, Log, LogConfig, begin, write_index};
-use super::mark::{Said, Settled};
+use super::mark::{self, Said, Settled};
 use super::reader::read_index;
 use super::segment::{self, HEADER_BYTES, Header, HeaderFault, Step, Walk, find_after};
 use super::view::{Active, Health, Sealed, Shared, View};
@@ -60,9 +60,14 @@ pub fn open(
             end: scanned.end,
         });
     }
+    let ahead = said.filter(|said| said.first_seq > last.first_seq);
+    worsen(&mut health, ahead.map(missing_after));
     let said = said.filter(|said| said.first_seq == last.first_seq);
-    let (active, end, damage) = last_segment(&*files, *last, said, &health)?;
-    worsen(&mut health, damage);
+    let (active, mut end, damage) = last_segment(&*files, *last, said, &health)?;
+    let is_tail_lost = ahead.is_some() || damage.as_ref().is_some_and(|it| it.is_tail_lost);
+    worsen(&mut health, damage.map(|it| it.what));
+    // No number is used again, though nothing is added to such a log.
+    end.seq = end.seq.max(ahead.map_or(0, |said| said.seq));
     let start = headers[0].first_offset;
     let view = View {
         sealed: all.into(),
@@ -90,10 +95,11 @@ pub fn open(
         buffer: Vec::new(),
     };
     log.catch_up();
-    if log.config.syncs && log.health() == Health::Good {
+    if log.health() == Health::Good {
         log.mark.put(last.first_seq, &end);
     }
-    log.replay(tell).map_err(system("reading it"))?;
+    let told = log.replay(is_tail_lost, tell);
+    told.map_err(system("reading it"))?;
     tell(Told::Recovered {
         start,
         end: end.offset,
@@ -105,6 +111,13 @@ fn worsen(health: &mut Health, damage: Option<String>) {
     if let (Health::Good, Some(why)) = (&*health, damage) {
         *health = Health::ReadOnly(why);
     }
+}
+
+/// What the mark says of segments that are not there: it is never ahead of what was synced, and names
+/// the last segment, which is never removed.
+fn missing_after(said: Said) -> String {
+    let name = segment::name(said.first_seq);
+    format!("{name} is missing, and was synced: what came after the segments that are left is lost")
 }
 
 /// A log where there was none.
@@ -122,6 +135,13 @@ fn fresh(
         time_ns: 0,
     };
     let active = begin(&*files, header).map_err(system("making its first segment"))?;
+    let end = End {
+        seq: 0,
+        offset: 0,
+        time_ns: 0,
+        bytes: HEADER_BYTES,
+    };
+    mark.put(header.first_seq, &end);
     let view = View {
         sealed: [].into(),
         active: Arc::clone(&active),
@@ -156,7 +176,11 @@ fn headers(files: &dyn Files, health: &mut Health) -> Result<Vec<Header>, OpenEr
     for (name, _) in listed.iter().filter(|(name, _)| name.ends_with(".tmp")) {
         files.remove(name).ok();
     }
-    let is_known = listed.iter().any(|(name, _)| checkpoint::is_name(name));
+    // None of these is there before the first segment is, and the last segment never goes.
+    let is_known = listed.iter().any(|(name, length)| {
+        let is_mark = name == mark::NAME && *length > 0;
+        checkpoint::is_name(name) || is_mark || index::is_name(name)
+    });
     let mut found: Vec<(u64, String)> = listed
         .into_iter()
         .filter_map(|(name, _)| Some((segment::first_seq(&name)?, name)))
@@ -307,13 +331,20 @@ fn after(file: &dyn File, header: Header, end: &End, length: u64) -> io::Result<
     Ok(after)
 }
 
+/// What is wrong with the last segment.
+struct Damage {
+    what: String,
+    /// Batches may be missing at its end of which nobody knows how many they were.
+    is_tail_lost: bool,
+}
+
 /// Looks at the last segment, and cuts a torn tail.
 fn last_segment(
     files: &dyn Files,
     header: Header,
     said: Option<Said>,
     health: &Health,
-) -> Result<(Arc<Active>, End, Option<String>), OpenError> {
+) -> Result<(Arc<Active>, End, Option<Damage>), OpenError> {
     let file = files.open(&header.name());
     let file = file.map_err(system("opening the last segment"))?;
     let reading = system("reading the last segment");
@@ -344,7 +375,7 @@ fn last_segment(
 
 struct Looked {
     scanned: Scanned,
-    damage: Option<String>,
+    damage: Option<Damage>,
     length: u64,
     /// How the segment ends, where what is damaged is followed by what is not.
     shown: Option<End>,
@@ -360,9 +391,13 @@ fn look(file: &dyn File, header: Header, said: Option<Said>) -> io::Result<Looke
     };
     let settled = said.map_or(0, |said| said.bytes).max(after.settled);
     let is_damage = settled > scanned.end.bytes;
-    let damage = is_damage.then(|| match &scanned.damage {
-        Some(what) => format!("{}: {what}", header.name()),
-        None => format!("{} is shorter than it was", header.name()),
+    let damage = is_damage.then(|| Damage {
+        what: match &scanned.damage {
+            Some(what) => format!("{}: {what}", header.name()),
+            None => format!("{} is shorter than it was", header.name()),
+        },
+        // The mark may be old: it says how many there were only where it speaks of the whole file.
+        is_tail_lost: after.end.is_none() && said.is_none_or(|said| said.bytes != length),
     });
     let mut shown = after.end.filter(|_| is_damage);
     if let (true, Some(said)) = (is_damage, said) {
@@ -394,75 +429,4 @@ fn cut(files: &dyn Files, file: &dyn File, at: u64, length: u64) -> io::Result<(
         torn.write_at(&tail[..got], 0).ok();
     }
     file.truncate(at)
-}
-
-impl Log {
-    /// Tells what a role has to know: its checkpoint, and every batch after it.
-    fn replay(&mut self, tell: &mut dyn FnMut(Told)) -> io::Result<()> {
-        let view = self.shared.view();
-        let files = Arc::clone(&self.shared.files);
-        let first = view
-            .sealed
-            .first()
-            .map_or(view.active.header, |it| it.header);
-        let mut from = first.first_seq;
-        match checkpoint::read(&*files, self.shared.log)? {
-            checkpoint::Found::Whole(through, data) => {
-                if through >= self.next_seq || through + 1 < first.first_seq {
-                    let why = "the checkpoint and the segments do not fit together";
-                    self.shared.worsen(Health::ReadOnly(why.to_owned()));
-                }
-                from = through + 1;
-                self.through = Some(through);
-                self.checkpoint_bytes = data.len() as u64;
-                tell(Told::Restored(data));
-            }
-            checkpoint::Found::Nothing if first.first_seq == 0 => {}
-            checkpoint::Found::Nothing | checkpoint::Found::Bad => {
-                let why = "the checkpoint is missing or damaged";
-                self.shared.worsen(Health::ReadOnly(why.to_owned()));
-            }
-        }
-        let sealed = view.sealed.iter().filter(|it| it.end.seq > from);
-        let spans = sealed.map(|it| (it.header, it.end.bytes));
-        for (header, end) in spans.chain([(view.active.header, self.at)]) {
-            self.replay_segment(header, end, from, tell)?;
-        }
-        Ok(())
-    }
-
-    fn replay_segment(
-        &mut self,
-        header: Header,
-        end: u64,
-        from: u64,
-        tell: &mut dyn FnMut(Told),
-    ) -> io::Result<()> {
-        let file = self.shared.files.open(&header.name())?;
-        let index = read_index(&*self.shared.files, header);
-        let begin = index.map_or(HEADER_BYTES, |(index, _)| index.before_seq(from));
-        let mut walk = Walk::new(&*file, header.log, begin, end);
-        let mut seq = header.first_seq;
-        loop {
-            match walk.next()? {
-                Step::Batch(_, found) => {
-                    seq = found.batch.seq;
-                    if seq >= from {
-                        self.since_bytes += found.bytes as u64;
-                        tell(Told::Replayed(found.batch));
-                    }
-                }
-                Step::End => return Ok(()),
-                Step::Bad => {
-                    let why = format!("{}: a batch after {seq} is damaged", header.name());
-                    self.shared.worsen(Health::ReadOnly(why));
-                    let span = (walk.at() + 1, end);
-                    let Some((at, _)) = find_after(&*file, header.log, span, seq)? else {
-                        return Ok(());
-                    };
-                    walk = Walk::new(&*file, header.log, at, end);
-                }
-            }
-        }
-    }
 }

@@ -205,6 +205,10 @@ impl Store {
                 let result = Err(fault);
                 Some(Told::Checkpointed { through, result })
             }
+            Ask::Begin { ticket, offset } => {
+                let result = Err(write(Write::Begin(ticket, offset)).err()?);
+                Some(Told::Stored { ticket, result })
+            }
             Ask::Trim { before } => {
                 // A wish that is made again.
                 write(Write::Trim(before)).ok();

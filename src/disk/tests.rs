@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod missing;
 mod times;
 
 use std::collections::BTreeMap;

@@ -31,6 +31,7 @@ pub(super) enum Write {
     Store(u64, Entry),
     Checkpoint(u64, Rope),
     Trim(u64),
+    Begin(u64, u64),
 }
 
 /// What it has done since it was opened.
@@ -104,6 +105,10 @@ impl Writer {
                     // There is one at a time.
                     self.finish_checkpoint(&mut told);
                     self.checkpoint(through, data, &mut told);
+                }
+                Some(Write::Begin(ticket, offset)) => {
+                    let result = self.log.begin_at(offset);
+                    told.push(Told::Stored { ticket, result });
                 }
                 Some(Write::Trim(before)) => {
                     let is_kept = self.log.trim(before);

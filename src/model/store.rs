@@ -237,6 +237,8 @@ pub enum StoreFault {
     Busy,
     /// More than one entry may be.
     TooLarge,
+    /// Something was stored, so that it begins where it begins.
+    Begun,
     /// The store holds as much as it may.
     AtMax,
     /// There is no space on the disk; what comes when there is again is stored.
@@ -255,6 +257,7 @@ impl fmt::Display for StoreFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy => f.write_str("too much is waiting to be stored"),
+            Self::Begun => f.write_str("the store has begun: its offsets go on where they are"),
             Self::TooLarge => f.write_str("it is larger than what is stored at once"),
             Self::AtMax => f.write_str("the store holds as much as its `max` lets it"),
             Self::NoSpace => f.write_str("there is no space left on the disk"),
@@ -299,6 +302,13 @@ pub enum Ask {
         /// What the role knows.
         data: Rope,
     },
+    /// Have a log that nothing was ever stored in begin at an offset; [`Told::Stored`] follows.
+    Begin {
+        /// The role's number for it.
+        ticket: u64,
+        /// What its first record is to have.
+        offset: u64,
+    },
     /// Forget records before an offset, where that frees whole segments of batches that a
     /// checkpoint contains.
     Trim {
@@ -308,13 +318,17 @@ pub enum Ask {
 }
 
 /// What a store tells its role. At the start, before anything else: [`Told::Restored`] where there is
-/// a checkpoint, [`Told::Replayed`] for every batch after it, and then [`Told::Recovered`].
+/// a checkpoint, [`Told::Replayed`] for every batch after it, [`Told::Incomplete`] where those are not
+/// all that there were, and then [`Told::Recovered`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// What the role kept by its last checkpoint.
     Restored(Bytes),
     /// A batch that was stored since.
     Replayed(Batch),
+    /// What was told is not all that was stored: which records are damaged or missing. Whoever makes
+    /// of them what is true now does not know it.
+    Incomplete(String),
     /// There is no more; the oldest offset, and the one that the next record will have.
     Recovered {
         /// The oldest offset there is.

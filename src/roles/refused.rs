@@ -20,6 +20,7 @@ impl Refused {
     pub(super) fn of(fault: &StoreFault) -> Self {
         let (status, more) = match fault {
             StoreFault::Busy | StoreFault::AtMax => (zn1::BACK_PRESSURE, Value::Null),
+            StoreFault::Begun => (zn1::CONFLICT, Value::Null),
             StoreFault::TooLarge => (zn1::TOO_LARGE, Value::Null),
             StoreFault::NoSpace | StoreFault::ReadOnly(_) | StoreFault::Failed(_) => {
                 (zn1::UNAVAILABLE, Value::Null)

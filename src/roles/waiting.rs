@@ -38,6 +38,14 @@ impl<T> Waiting<T> {
         self.all.retain(|_, it| is_kept(it));
     }
 
+    /// Those that are of a sort; they wait no longer.
+    pub(super) fn those(&mut self, mut is_it: impl FnMut(&T) -> bool) -> Vec<T> {
+        let all = std::mem::take(&mut self.all).into_iter();
+        let (out, stay): (Vec<_>, Vec<_>) = all.partition(|(_, it)| is_it(it));
+        self.all = stay.into_iter().collect();
+        out.into_iter().map(|(_, it)| it).collect()
+    }
+
     /// All of them, by when their time would have been over.
     pub(super) fn take(&mut self) -> impl Iterator<Item = T> + use<T> {
         std::mem::take(&mut self.all).into_values()

@@ -510,3 +510,110 @@ fn a_full_disk_is_said_and_reads_go_on() {
     let filled = py(&world, FILL, &[&format!("tcp://127.0.0.1:{port}")]);
     assert_eq!(filled.stdout, "refused\n", "{}", filled.stderr);
 }
+
+/// Flips a bit of the record that holds a text.
+fn harm(kv: &Kv, text: &[u8]) {
+    let path = kv.world.path("data/00000000000000000000.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(text.len()).position(|it| it == text);
+    bytes[at.unwrap()] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_store_serves_neither_old_values_nor_deleted_keys() {
+    let kv = Kv::start("");
+    for args in [
+        &["set", "a", "old"][..],
+        &["set", "gone", "here"],
+        &["set", "a", "NEW"],
+        &["del", "gone"],
+        &["set", "last", "x"],
+    ] {
+        kv.kv_ok(args);
+    }
+    kv.world.ok(&["store", "backup", "params", "copy"]);
+    kv.world.ok(&["down"]);
+    harm(&kv, b"aNEW");
+    kv.world.ok(&["apply"]);
+    let short = ["--timeout", "300ms"];
+    for args in [
+        &["get", "a"][..],
+        &["get", "gone"],
+        &["get", "last"],
+        &["ls"],
+        &["export"],
+        &["watch", "--after", "0", "--count", "1"],
+        &["set", "a", "x"],
+    ] {
+        let ran = kv.kv(&[args, &short].concat());
+        assert_eq!(
+            (ran.code, &ran.stdout[..]),
+            (1, ""),
+            "{args:?}: {}",
+            ran.stderr
+        );
+    }
+    let said = kv.kv(&["get", "a", "--timeout", "300ms"]).stderr;
+    for words in ["record 2: damaged or missing", "store verify params", "503"] {
+        assert!(said.contains(words), "{said}");
+    }
+    let status = kv.world.ok(&["status"]).stdout;
+    assert!(status.contains("its store is read-only"), "{status}");
+    assert!(status.contains("record 2: damaged"), "{status}");
+    let logged = kv.world.ok(&["logs", "params"]).stdout;
+    assert!(logged.contains("store is read-only"), "{logged}");
+    kv.world.ok(&["down"]);
+    // What it says to do helps.
+    assert_eq!(kv.world.run(&["store", "verify", "params"]).code, 1);
+    fs::rename(kv.world.path("data"), kv.world.path("damaged")).unwrap();
+    kv.world.ok(&["store", "restore", "params", "copy"]);
+    kv.world.ok(&["apply"]);
+    assert_eq!(kv.kv_ok(&["get", "a"]), "NEW");
+    assert_eq!(kv.kv(&["get", "gone"]).code, 1);
+    kv.world.ok(&["down"]);
+}
+
+#[test]
+fn values_go_in_and_out_byte_for_byte_and_a_file_goes_in_whole_or_not_at_all() {
+    let kv = Kv::start("");
+    let all = "{\n  \"big\": 12345678901234567890123,\n  \"huge\": 1e400,\n  \
+               \"twice\": {\"x\": 1, \"x\":  2},\n  \"value\": 0.15838287025480557\n}\n";
+    kv.world.write("all.json", all);
+    assert_eq!(kv.kv_ok(&["import", "all.json"]), "4 keys\n");
+    assert_eq!(kv.kv_ok(&["get", "value"]), "0.15838287025480557");
+    assert_eq!(kv.kv_ok(&["get", "twice"]), "{\"x\": 1, \"x\":  2}");
+    assert_eq!(kv.kv_ok(&["export"]), all);
+    // What `set --json` takes, `export` prints.
+    let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+    kv.kv_ok(&["set", "--json", "z", &deep]);
+    let more = all.replace("\n}\n", &format!(",\n  \"z\": {deep}\n}}\n"));
+    assert_eq!(kv.kv_ok(&["export"]), more);
+    for (value, code) in [("1 2", 64), ("{", 64), ("NaN", 64), ("-1.50", 0)] {
+        assert_eq!(kv.kv(&["set", "--json", "n", value]).code, code, "{value}");
+    }
+    // Nothing of a file is set of which one key cannot be.
+    let long = "k".repeat(513);
+    for (key, words) in [
+        ("a\\u0007", "`a\\u{7}`: a key is text"),
+        (&long[..], "at most 512"),
+        ("HUGZ", "`HUGZ`"),
+    ] {
+        let text = format!("{{\"new/1\": 1, \"{key}\": 2, \"new/2\": 3}}");
+        let ran = with_stdin(&kv, &["kv", "import", "-"], text.as_bytes());
+        assert_eq!(ran.code, 65, "{}", ran.stderr);
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+    assert_eq!(kv.kv_ok(&["ls", "new/", "--names"]), "");
+    let zero = kv.kv(&["set", "n", "1", "--ttl", "0s"]);
+    assert_eq!(zero.code, 64, "{}", zero.stderr);
+    assert!(zero.stderr.contains("--ttl"), "{}", zero.stderr);
+    let ahead = kv.kv(&["watch", "--after", "99", "--count", "1"]);
+    assert_eq!(ahead.code, 1);
+    assert!(
+        ahead.stderr.contains("no revision 99 yet: the last is 6"),
+        "{}",
+        ahead.stderr
+    );
+    kv.world.ok(&["down"]);
+}

@@ -472,6 +472,7 @@ def ask(verb, params, *body):
 for verb, params, body in [
     (b"front", {}, []), (b"pop", {"offset": 0}, []), (b"pop", {}, []), (b"put", {}, []),
     (b"put", {"parts": [1]}, [b"a", b"b"]), (b"put", {"parts": [2, 0]}, [b"a", b"b"]),
+    (b"put", {"parts": [2**64 - 1, 2]}, [b"a"]), (b"put", {"parts": [2**63, 2**63, 1]}, [b"a"]),
     (b"put", {"once": ""}, [b"a"]), (b"peek", {"from": 1}, []), (b"peek", {"from": 0, "last": 1}, []),
     (b"front", {"who": 1}, []), (b"dance", {}, []),
 ]:
@@ -490,7 +491,7 @@ fn what_is_no_request_of_its_is_refused_and_what_is_put_again_is_there_once() {
     let spool = Spool::start(STORED);
     let main = format!("tcp://127.0.0.1:{}", spool.first);
     let ran = py(&spool.world, REFUSED, &[&main]);
-    let wanted = "404 404 400 400 400 400 400 404 400 400 501 \n200 0 False 200 0 True \n\
+    let wanted = "404 404 400 400 400 400 400 400 400 404 400 400 501 \n200 0 False 200 0 True \n\
                   [b'one', b'1', b'two'] {'removed': 2, 'length': 0} {'removed': 0, 'length': 0}\n\
                   404 0\n";
     assert_eq!(ran.stdout, wanted, "{}", ran.stderr);

@@ -326,3 +326,87 @@ fn what_was_taken_of_a_spool_leaves_the_disk_by_parts_of_its_max() {
     assert_eq!(status, "429", "more than `max` does not fit");
     world.ok(&["down"]);
 }
+
+#[test]
+fn a_part_of_a_copy_is_no_copy() {
+    let (world, _) = one("kind: stream, store: {path: ./data}");
+    world.ok(&["apply"]);
+    for _ in 0..5 {
+        world.ok(&["stream", "append", "one"]);
+    }
+    world.ok(&["store", "backup", "kept", "copy"]);
+    world.ok(&["down"]);
+    fs::rename(world.path("data"), world.path("old")).unwrap();
+    let about = fs::read_to_string(world.path("copy/backup.json")).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&about).unwrap();
+    assert_eq!(told["extents"]["records"], 5);
+    assert_eq!(told["extents"]["last_offset"], 4);
+    let segment = "copy/00000000000000000000.seg";
+    let whole = fs::read(world.path(segment)).unwrap();
+    let refused = |words: &str| {
+        for args in [
+            &["store", "verify", "--dir", "copy"][..],
+            &["store", "restore", "kept", "copy"],
+        ] {
+            let ran = world.run(args);
+            assert_eq!(ran.code, 1, "{args:?}: {}", ran.stdout);
+            assert!(ran.stderr.contains(words), "{args:?}: {}", ran.stderr);
+        }
+        assert!(!world.path("data").exists());
+    };
+    // Cut at the end of a batch: it fits together, and is not all.
+    let batch = (whole.len() - 64) / 5;
+    fs::write(world.path(segment), &whole[..whole.len() - batch]).unwrap();
+    refused("bytes, and");
+    fs::write(world.path(segment), &whole).unwrap();
+    fs::rename(world.path("copy/kind"), world.path("kind")).unwrap();
+    refused("kind: it is missing in the copy");
+    fs::rename(world.path("kind"), world.path("copy/kind")).unwrap();
+    for text in ["", "{", "[]"] {
+        world.write("copy/backup.json", text);
+        refused("backup.json: it is empty or damaged");
+    }
+    // A copy of before it said so is named, and taken.
+    world.write(
+        "copy/backup.json",
+        "{\"kind\": \"stream\", \"node\": \"kept\"}",
+    );
+    let old = world.ok(&["store", "verify", "--dir", "copy"]);
+    assert!(
+        old.stderr.contains("of before copies said so"),
+        "{}",
+        old.stderr
+    );
+    world.write("copy/backup.json", &about);
+    let whole = world.ok(&["store", "verify", "--dir", "copy"]);
+    assert!(!whole.stderr.contains("copies said so"), "{}", whole.stderr);
+    world.ok(&["store", "restore", "kept", "copy"]);
+    assert!(!world.path("data/backup.json").exists());
+}
+
+#[test]
+fn a_segment_that_is_gone_is_missed_by_who_looks_and_by_the_node() {
+    let (world, _) = one("kind: stream, store: {path: ./data}");
+    world.ok(&["apply"]);
+    world.ok(&["store", "verify", "kept"]);
+    world.ok(&["stream", "append", "two"]);
+    world.ok(&["down"]);
+    fs::remove_file(world.path("data/00000000000000000000.seg")).unwrap();
+    let missed = world.run(&["store", "verify", "kept"]);
+    assert_eq!(missed.code, 1);
+    assert!(
+        missed
+            .stderr
+            .contains("synced: it is there, and no segment"),
+        "{}",
+        missed.stderr
+    );
+    let refused = world.run(&["apply"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("cannot open its store"),
+        "{}",
+        refused.stderr
+    );
+    world.ok(&["down"]);
+}

@@ -438,3 +438,93 @@ fn one_file_is_read_everywhere_and_damage_in_it_costs_nothing() {
     );
     world.ok(&["down"]);
 }
+
+#[test]
+fn an_import_keeps_its_offsets_and_says_what_was_torn() {
+    let stream = Stream::start(STORED);
+    let world = &stream.world;
+    let folder = seed(world, "based", 1_500, 276 * 1_000);
+    fs::remove_file(format!("{folder}/00000000000000000000.log")).unwrap();
+    fs::remove_file(format!("{folder}/00000000000000000000.index")).unwrap();
+    let log = format!("{folder}/00000000000000001000.log");
+    let whole = fs::read(&log).unwrap();
+    let import = ["stream", "import", "--format", "pydistributed", &folder];
+    // A size that no event has: nothing is appended, and it is told where.
+    let mut bad = whole.clone();
+    bad[276 * 40 + 19] ^= 0x80;
+    fs::write(&log, bad).unwrap();
+    let refused = world.run(&import);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("is damaged at byte 11040"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(stream.facts()["end_offset"], 0, "nothing was appended");
+    fs::write(&log, &whole[..whole.len() - 5]).unwrap();
+    let said = world.ok(&import).stderr;
+    assert!(said.contains("499 events were imported"), "{said}");
+    assert!(
+        said.contains("00000000000000001000.log: the last record, at byte 137724"),
+        "{said}"
+    );
+    stream.kill();
+    assert_eq!(
+        stream.read(&["--from", "1000", "--count", "1"]).stdout,
+        format!("{:0256}\n", 1_000)
+    );
+    assert_eq!(stream.read(&["--from", "999"]).code, 1);
+    world.ok(&["stream", "append", &format!("{:0256}", 1_499)]);
+    assert_eq!(stream.facts()["end_offset"], 1_500);
+    world.ok(&["stream", "export", "--format", "pydistributed", "out"]);
+    let out = world.path("out/00000000000000001000.log");
+    assert!(
+        fs::read(&out).unwrap()[..276 * 499] == whole[..276 * 499],
+        "byte for byte"
+    );
+    // An export that fails leaves nothing in the way of the next.
+    world.ok(&["stream", "append", &"x".repeat(65_537)]);
+    let export = ["stream", "export", "--format", "pydistributed", "large"];
+    for _ in 0..2 {
+        let large = world.run(&export);
+        assert_eq!(large.code, 1);
+        assert!(
+            large.stderr.contains("at most 65536 fit"),
+            "{}",
+            large.stderr
+        );
+        assert_eq!(fs::read_dir(world.path("large")).unwrap().count(), 0);
+    }
+    world.ok(&["down"]);
+}
+
+#[test]
+fn a_tail_whose_group_is_taken_says_so_and_ends() {
+    let stream = Stream::start(STORED);
+    let world = &stream.world;
+    let mut tail = world.zmqnet(&["stream", "tail", "--group", "g", "--consumer", "one"]);
+    let mut tail = Running::start(tail.stderr(Stdio::piped()));
+    wait_for("the tail waits", || {
+        (stream.facts()["waiting"] == 1).then_some(())
+    });
+    let other = [
+        "stream",
+        "tail",
+        "--group",
+        "g",
+        "--consumer",
+        "two",
+        "--timeout",
+        "100ms",
+    ];
+    world.ok(&other);
+    let ended = wait_for("the end of the first", || tail.0.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(tail.0.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert!(
+        said.contains("the group was taken since, by `two`"),
+        "{said}"
+    );
+    world.ok(&["down"]);
+}

@@ -1,9 +1,8 @@
 //! `kv set`, `kv cas` and `kv del`: they print the revision of what they wrote.
 
 use bytes::Bytes;
-use serde_json::json;
 
-use super::{KvArgs, missing};
+use super::{KvArgs, json, missing};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
@@ -33,13 +32,17 @@ impl ValueArgs {
             Some(text) if text != "-" => Bytes::from(text),
             Some(_) | None => stdin::whole(VALUE_BYTES_MAX, "a value")?,
         };
-        if self.json
-            && let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&value)
-        {
-            let words = format!("the value is not JSON: {error}");
-            return Err(Failure::new(Exit::Usage, words));
+        if self.json {
+            let usage = |words| Failure::new(Exit::Usage, words);
+            let text = std::str::from_utf8(&value);
+            let text = text.map_err(|_| usage("the value is not JSON: no text".to_owned()))?;
+            json::value(text).map_err(|why| usage(format!("the value is not JSON: {why}")))?;
         }
         let ttl = self.ttl.map(quantity::Duration::as_std);
+        if ttl.is_some_and(|ttl| ttl.as_millis() == 0) {
+            let words = "`--ttl` is at least 1ms: a key cannot live for no time";
+            return Err(Failure::new(Exit::Usage, words));
+        }
         Ok(Given { value, ttl })
     }
 }
@@ -47,7 +50,7 @@ impl ValueArgs {
 fn report(format: Format, revision: u64) {
     match format {
         Format::Table => ui::data(revision),
-        format => ui::document(format, &json!({ "revision": revision })),
+        format => ui::document(format, &serde_json::json!({ "revision": revision })),
     }
 }
 

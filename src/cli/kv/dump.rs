@@ -1,20 +1,21 @@
 //! `kv export` and `kv import`: all keys as one JSON object, which is PyDistributed's file.
 //!
-//! A value there is any JSON; here it is the text of that JSON. `--text` is for values that are text
-//! themselves: such a value is a JSON string there.
+//! A value there is any JSON; here it is the text of that JSON, byte for byte in both directions.
+//! `--text` is for values that are text themselves: such a value is a JSON string there. Nothing is
+//! imported of a file of which not everything can be.
 
 use std::io::Read;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
-use super::{Kv, KvArgs};
+use super::{Kv, KvArgs, json};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
-use crate::cli::ui::{self, Format};
+use crate::cli::ui;
 use crate::client::kv::BatchOp;
+use crate::roles::kv::refused_key;
 
 /// Bytes of one batch: less than the JSON of a request may have, even where all of it is escaped.
 const BATCH_BYTES: usize = 150 * 1024;
@@ -42,26 +43,32 @@ impl ExportArgs {
         let wait = kv.wait();
         let snapshot = block_on(kv.client.snapshot(&self.prefix, wait))?;
         let (found, revision) = snapshot.map_err(|error| kv.failure(&error))?;
-        let mut all = Map::new();
-        for (key, (value, _)) in found {
-            let value = read_back(self.text, &key, &value)?;
-            all.insert(key, value);
+        let mut all = String::from("{");
+        for (number, (key, (value, _))) in found.iter().enumerate() {
+            let value = read_back(self.text, key, value)?;
+            all.push_str(if number == 0 { "\n" } else { ",\n" });
+            all.push_str(&format!("  {}: {value}", quoted(key)));
         }
-        ui::document(Format::Json, &all);
-        ui::talk(format_args!(
-            "{} keys, as of revision {revision}",
-            all.len()
-        ));
+        all.push_str(if found.is_empty() { "}\n" } else { "\n}\n" });
+        ui::raw(all.as_bytes());
+        let count = found.len();
+        ui::talk(format_args!("{count} keys, as of revision {revision}"));
         Ok(Exit::Done)
     }
 }
 
+/// A text as a JSON string.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("a text is a JSON string")
+}
+
 /// A stored value as JSON.
-fn read_back(is_text: bool, key: &str, value: &Bytes) -> Result<Value, Failure> {
-    let read = match is_text {
-        true => std::str::from_utf8(value).ok().map(Value::from),
-        false => serde_json::from_slice(value).ok(),
-    };
+fn read_back(is_text: bool, key: &str, value: &Bytes) -> Result<String, Failure> {
+    let text = std::str::from_utf8(value).ok();
+    let read = text.and_then(|text| match is_text {
+        true => Some(quoted(text)),
+        false => json::value(text).ok().map(str::to_owned),
+    });
     read.ok_or_else(|| {
         let what = if is_text { "text" } else { "JSON" };
         let words = format!("the value of `{key}` is not {what}");
@@ -109,20 +116,22 @@ impl ImportArgs {
                 .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text)),
         };
         read.map_err(|error| Failure::new(Exit::File, format!("{name}: {error}")))?;
-        let parsed: Result<Map<String, Value>, _> = serde_json::from_slice(&text);
-        let parsed = parsed.map_err(|error| {
-            Failure::new(Exit::Manifest, format!("{name} is no JSON object: {error}"))
-        })?;
+        let wrong = |words: String| Failure::new(Exit::Manifest, words);
+        let text = String::from_utf8(text);
+        let text = text.map_err(|_| wrong(format!("{name} is no JSON object: it is no text")))?;
+        let parsed = json::object(&text);
+        let parsed = parsed.map_err(|why| wrong(format!("{name} is no JSON object: {why}")))?;
         let each = parsed.into_iter().map(|(key, value)| {
-            let value = match (self.text, value) {
-                (true, Value::String(text)) => text,
-                (true, _) => {
-                    let words = format!("the value of `{key}` is no JSON string");
-                    return Err(Failure::new(Exit::Manifest, words));
-                }
-                (false, value) => value.to_string(),
+            let value = match self.text {
+                true => serde_json::from_str(value)
+                    .map_err(|_| wrong(format!("the value of `{key}` is no JSON string")))?,
+                false => value.to_owned(),
             };
-            Ok((key, value))
+            // Before anything is set, so that a file is imported whole or not at all.
+            match refused_key(&key, value.len()) {
+                Some(why) => Err(wrong(format!("`{}`: {why}", key.escape_debug()))),
+                None => Ok((key, value)),
+            }
         });
         each.collect()
     }

@@ -4,6 +4,7 @@
 
 mod change;
 mod dump;
+mod json;
 mod ls;
 mod watch;
 

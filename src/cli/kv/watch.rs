@@ -108,6 +108,11 @@ async fn watch(
                     seen += 1;
                 }
             }
+            Watched::Ahead(revision) => {
+                let words = format!("there is no revision {after} yet: the last is {revision}");
+                let help = "without `--after` it begins there";
+                return Err(Failure::new(Exit::Failed, words).help(help));
+            }
             Watched::Gone => {
                 let words = format!("what was written after revision {after} is no longer kept");
                 let help = "`kv export` has what there is now";

@@ -123,7 +123,7 @@ impl ExportArgs {
             }
             from = Peek::Offset(page.next);
         }
-        ui::talk(format_args!("{} files were written", writer.count()));
+        ui::talk(format_args!("{} files were written", writer.finish()));
         Ok(Exit::Done)
     }
 }

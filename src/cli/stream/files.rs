@@ -13,7 +13,7 @@ use crate::cli::foreign_files::failure;
 use crate::cli::members::TargetArgs;
 use crate::cli::seed::block_on;
 use crate::cli::ui;
-use crate::client::pydistributed::{self, SEGMENT_BYTES_MAX, Writer};
+use crate::client::pydistributed::{self, SEGMENT_BYTES_MAX, Torn, Writer};
 use crate::client::stream::From;
 use crate::model::limits::stream::READ_RECORDS_MAX;
 use crate::model::quantity;
@@ -75,16 +75,23 @@ impl ImportArgs {
             count += 1;
             Ok::<(), Failure>(())
         });
-        first.map_err(|fault| failure(&fault))??;
+        let torn = first.map_err(|fault| failure(&fault))??;
+        let base = pydistributed::first(&self.both.dir).map_err(|fault| failure(&fault))?;
         let mut stream = Stream::find(self.both.target, global)?;
         let read = stream
             .client
             .read(From::Last(0), 1, std::time::Duration::ZERO, wait);
         let page = block_on(read)?.map_err(|error| stream.failure(&error))?;
-        if page.end > 0 && !self.append {
+        // One that begins where the files do was begun by an import before.
+        let is_begun = page.start == page.end && base == Some(page.end);
+        if page.end > 0 && !is_begun && !self.append {
             let words = format!("the stream has had {} events already", page.end);
             let help = "`--append` appends to them; the offsets will be others";
             return Err(Failure::new(Exit::Failed, words).help(help));
+        }
+        if let Some(base) = base.filter(|base| *base != page.end && !self.append) {
+            let begun = block_on(stream.client.begin(base, wait))?;
+            begun.map_err(|error| stream.failure(&error))?;
         }
         let (mut events, mut times, mut bytes) = (Vec::<Bytes>::new(), Vec::new(), 0);
         let mut send = |events: Vec<Bytes>, times: Vec<u64>| -> Result<(), Failure> {
@@ -106,6 +113,12 @@ impl ImportArgs {
             send(events, times)?;
         }
         said("were imported", count);
+        if let Some(Torn { path, at, bytes }) = torn {
+            let path = path.display();
+            ui::talk(format_args!(
+                "{path}: the last record, at byte {at}, is not whole and was left out ({bytes} bytes)"
+            ));
+        }
         Ok(Exit::Done)
     }
 }
@@ -124,22 +137,23 @@ impl ExportArgs {
                 .read(from, READ_RECORDS_MAX, std::time::Duration::ZERO, wait);
             let page = block_on(read)?.map_err(|error| stream.failure(&error))?;
             let until = *until.get_or_insert(page.end);
-            let writer = match &mut writer {
+            let mut open = match writer.take() {
                 Some(writer) => writer,
                 None => {
                     let made = Writer::create(&self.both.dir, page.start, max);
-                    writer.insert(made.map_err(|fault| failure(&fault))?)
+                    made.map_err(|fault| failure(&fault))?
                 }
             };
             for event in page.events.iter().filter(|event| event.offset < until) {
-                let added = writer.add(event.time_ns, &event.data);
+                let added = open.add(event.time_ns, &event.data);
                 added.map_err(|fault| failure(&fault))?;
                 count += 1;
             }
             if page.next >= until {
-                writer.finish().map_err(|fault| failure(&fault))?;
+                open.finish().map_err(|fault| failure(&fault))?;
                 break;
             }
+            writer = Some(open);
             from = From::Offset(page.next);
         }
         said("were exported", count);

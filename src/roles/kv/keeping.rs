@@ -33,6 +33,8 @@ pub(super) struct Kept {
     checkpointed: u64,
     fault: Option<StoreFault>,
     unreadable: Option<Unreadable>,
+    /// Why no key is known: writes are missing of which nobody knows what they were.
+    incomplete: Option<String>,
 }
 
 impl Kept {
@@ -48,6 +50,7 @@ impl Kept {
             checkpointed: 0,
             fault: None,
             unreadable: None,
+            incomplete: None,
         }
     }
 
@@ -60,9 +63,15 @@ impl Kept {
         self.is_durable
     }
 
-    /// Why nothing is taken, where what was kept is not ours.
-    pub(super) fn unreadable(&self) -> Option<Unreadable> {
-        self.unreadable
+    /// Why nothing is taken and nothing told: what was kept is not ours, or not all of it is there.
+    pub(super) fn unknown(&self) -> Option<String> {
+        let unreadable = self.unreadable.map(|it| it.to_string());
+        unreadable.or_else(|| self.incomplete.clone())
+    }
+
+    /// Whether no key is known.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unreadable.is_some() || self.incomplete.is_some()
     }
 
     /// Why it cannot run with what was kept.
@@ -72,8 +81,8 @@ impl Kept {
 
     /// Why the last flight was not kept, or nothing is taken.
     pub(super) fn fault(&self) -> Option<String> {
-        let unreadable = self.unreadable.map(|it| it.to_string());
-        unreadable.or_else(|| self.fault.as_ref().map(ToString::to_string))
+        let fault = || self.fault.as_ref().map(ToString::to_string);
+        self.unknown().or_else(fault)
     }
 
     /// Has a flight stored.
@@ -111,6 +120,15 @@ impl Machine {
         match told {
             Told::Restored(data) => self.restored(data),
             Told::Replayed(batch) => self.replayed(batch),
+            Told::Incomplete(what) => {
+                // A key may have been set or deleted by any of them.
+                let name = &self.config.common.name;
+                self.kept.incomplete = Some(format!(
+                    "the store is damaged, and what a key has is not known: {what}; \
+                     `zmqnet store verify {name}` tells the files, and `zmqnet store restore` puts a \
+                     copy back"
+                ));
+            }
             Told::Recovered { .. } => {}
             Told::Stored { ticket, result } => {
                 if ticket == self.kept.ticket
@@ -179,7 +197,7 @@ impl Machine {
         let Some((through, before)) = self.kept.last else {
             return;
         };
-        if !self.kept.is_due || self.kept.is_writing || self.kept.unreadable.is_some() {
+        if !self.kept.is_due || self.kept.is_writing || self.kept.is_unknown() {
             return;
         }
         self.kept.is_due = false;

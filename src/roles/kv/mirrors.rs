@@ -158,7 +158,8 @@ impl Machine {
         let is_new = !self.mirrors.all.contains_key(&conn);
         let is_full = is_new && self.mirrors.all.len() >= SNAPSHOTS_MAX;
         let waiting = self.mirrors.all.get(&conn);
-        if is_full || waiting.is_some_and(|it| it.snapshots.len() >= OF_ONE_MAX) {
+        let is_many = waiting.is_some_and(|it| it.snapshots.len() >= OF_ONE_MAX);
+        if is_full || is_many || self.kept.is_unknown() {
             // The protocol has no way to refuse: whoever is cut off asks again.
             self.counters.refused += 1;
             return actions.push(Action::Close { conn });

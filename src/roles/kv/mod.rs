@@ -47,6 +47,7 @@ use keeping::Kept;
 use known::Known;
 use mirrors::Mirrors;
 use state::State;
+pub use verbs::refused_key;
 use watches::Watches;
 use writes::Writes;
 

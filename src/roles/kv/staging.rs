@@ -47,6 +47,8 @@ impl Op {
 pub(super) enum Refusal {
     /// A key has another revision; 0 is that there is none.
     Conflict(Key, u64),
+    /// There is nothing to delete.
+    Absent,
     /// More would be held than may be.
     Full(usize),
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Refusal {
             Self::Conflict(key, revision) => {
                 write!(f, "the key `{key}` has the revision {revision}")
             }
+            Self::Absent => f.write_str("there is nothing to delete"),
             Self::Full(max) => write!(
                 f,
                 "the store is full: its keys and values have {max} bytes at most"

@@ -131,7 +131,7 @@ impl Bench {
                 self.step(Event::Disk(Told::Checkpointed { through, result }));
             }
             Ask::Trim { .. } => {}
-            other @ Ask::Fetch { .. } => panic!("{other:?}"),
+            other @ (Ask::Fetch { .. } | Ask::Begin { .. }) => panic!("{other:?}"),
         }
     }
 

@@ -129,9 +129,19 @@ pub(super) fn key(text: &str) -> Result<Key, Fault> {
     Ok(Arc::from(text))
 }
 
+/// Why a text and so many bytes may not be a key and its value; nothing where they may.
+pub fn refused_key(text: &str, value_bytes: usize) -> Option<String> {
+    let judged = key(text).map(drop).and_then(|()| size(value_bytes));
+    judged.err().map(|(_, words)| words)
+}
+
 /// Whether a value may be one.
 pub(super) fn value(value: &Bytes) -> Result<(), Fault> {
-    match value.len() > VALUE_BYTES_MAX {
+    size(value.len())
+}
+
+fn size(bytes: usize) -> Result<(), Fault> {
+    match bytes > VALUE_BYTES_MAX {
         true => {
             let words = format!("a value has at most {VALUE_BYTES_MAX} bytes");
             Err((zn1::TOO_LARGE, words))
@@ -258,6 +268,7 @@ impl Machine {
         Ok(Wanted {
             ops: vec![op],
             once: once(asked.once)?,
+            is_of_one: true,
         })
     }
 
@@ -272,6 +283,7 @@ impl Machine {
         Ok(Wanted {
             ops: vec![op],
             once: once(asked.once)?,
+            is_of_one: true,
         })
     }
 
@@ -326,6 +338,7 @@ impl Machine {
         Ok(Wanted {
             ops,
             once: once(asked.once)?,
+            is_of_one: false,
         })
     }
 
@@ -339,7 +352,7 @@ impl Machine {
         none(body)?;
         let key = key(&asked.key)?;
         self.counters.reads += 1;
-        if let Some(why) = self.kept.unreadable() {
+        if let Some(why) = self.kept.unknown() {
             return Ok(Reply::failure(zn1::UNAVAILABLE, id, why));
         }
         let Some(item) = self.state.get(&key) else {
@@ -361,7 +374,7 @@ impl Machine {
         none(body)?;
         prefix(&asked.prefix)?;
         let limit = limit(asked.limit)?;
-        if let Some(why) = self.kept.unreadable() {
+        if let Some(why) = self.kept.unknown() {
             return Ok(Reply::failure(zn1::UNAVAILABLE, id, why));
         }
         let mut found = self.state.list(&asked.prefix, asked.after.as_deref());
@@ -428,5 +441,6 @@ fn del(asked: Value, body: &[Bytes]) -> Result<Wanted, Fault> {
     Ok(Wanted {
         ops: vec![op],
         once: once(asked.once)?,
+        is_of_one: true,
     })
 }

@@ -100,6 +100,10 @@ fn event(write: &Write, began_ms: u64) -> Value {
 impl Machine {
     /// Answers a watch at once, where there is something to say, or has it wait.
     pub(super) fn watch(&mut self, watch: Watch, actions: &mut Vec<Action>) {
+        if let Some(why) = self.kept.unknown() {
+            let reply = Reply::failure(zn1::UNAVAILABLE, watch.id, why);
+            return actions.push(watch.caller.reply(&reply));
+        }
         if let Some(reply) = self.look(&watch) {
             return actions.push(watch.caller.reply(&reply));
         }

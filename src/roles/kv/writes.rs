@@ -45,6 +45,8 @@ pub(super) struct Job {
     pub(super) who: Who,
     pub(super) ops: Vec<Op>,
     pub(super) once: Option<Bytes>,
+    /// It names one key, which has to be there to be deleted.
+    pub(super) is_of_one: bool,
 }
 
 impl Job {
@@ -132,7 +134,11 @@ impl Machine {
         job: Wanted,
         actions: &mut Vec<Action>,
     ) {
-        let Wanted { ops, once } = job;
+        let Wanted {
+            ops,
+            once,
+            is_of_one,
+        } = job;
         let bytes = ops.iter().map(Op::bytes).sum();
         let refusal = if self.is_draining {
             Some((zn1::UNAVAILABLE, "it is ending"))
@@ -145,12 +151,17 @@ impl Machine {
             self.counters.refused += 1;
             return actions.push(caller.reply(&Reply::failure(status, id, words)));
         }
-        if let Some(why) = self.kept.unreadable() {
+        if let Some(why) = self.kept.unknown() {
             self.counters.unkept += 1;
             return actions.push(caller.reply(&Reply::failure(zn1::UNAVAILABLE, id, why)));
         }
         let who = Who::Caller(caller, id);
-        self.writes.push(Job { who, ops, once });
+        self.writes.push(Job {
+            who,
+            ops,
+            once,
+            is_of_one,
+        });
         self.take_off(actions);
     }
 
@@ -161,20 +172,24 @@ impl Machine {
         (op, about): (Op, About),
         actions: &mut Vec<Action>,
     ) {
-        if self.writes.is_full(op.bytes()) || self.is_draining || self.kept.unreadable().is_some() {
+        if self.writes.is_full(op.bytes()) || self.is_draining || self.kept.is_unknown() {
             self.counters.dropped += 1;
             return;
         }
         self.writes.pause(conn, actions);
         let who = Who::Mirror(about);
-        let (ops, once) = (vec![op], None);
-        self.writes.push(Job { who, ops, once });
+        self.writes.push(Job {
+            who,
+            ops: vec![op],
+            once: None,
+            is_of_one: false,
+        });
         self.take_off(actions);
     }
 
     /// When keys end next, as far as that is known.
     pub(super) fn next_expiry(&self) -> Option<Duration> {
-        if self.writes.is_expiring || self.is_draining || self.kept.unreadable().is_some() {
+        if self.writes.is_expiring || self.is_draining || self.kept.is_unknown() {
             return None;
         }
         let (at_ms, _) = self.state.next_end()?;
@@ -199,6 +214,7 @@ impl Machine {
             who: Who::Clock,
             ops,
             once: None,
+            is_of_one: false,
         });
         self.take_off(actions);
     }
@@ -223,9 +239,15 @@ impl Machine {
         let mut flight = Flight::default();
         let bytes_max = self.config.bytes_max;
         while staged.writes().len() < FLIGHT_WRITES_MAX && staged.bytes() < FLIGHT_BYTES_MAX {
-            let Some(Job { who, ops, once }) = self.writes.pop() else {
+            let Some(job) = self.writes.pop() else {
                 break;
             };
+            let Job {
+                who,
+                ops,
+                once,
+                is_of_one,
+            } = job;
             let before = once.as_ref().and_then(|id| {
                 let flying = flight.once.iter().find(|(known, _)| known == id);
                 self.known.get(id).or(flying.map(|(_, done)| *done))
@@ -251,6 +273,10 @@ impl Machine {
                 revision: self.state.revision() + staged.writes().len() as u64,
                 writes: u32::try_from(writes).expect("a batch is bounded"),
             });
+            let answer = match answer {
+                Ok(Done { writes: 0, .. }) if is_of_one => Err(Refusal::Absent),
+                answer => answer,
+            };
             if let (Ok(done), Some(id)) = (&answer, once)
                 && done.writes > 0
             {
@@ -322,9 +348,6 @@ impl Machine {
             }
         };
         let reply = match answer {
-            Ok(Done { writes: 0, .. }) => {
-                Reply::failure(zn1::NOT_FOUND, id, "there is nothing to delete")
-            }
             Ok(Done { revision, writes }) => {
                 Reply::new(zn1::OK, id, json!({"revision": revision, "writes": writes}))
             }
@@ -341,6 +364,7 @@ impl Machine {
                 let told = json!({"error": words, "key": **key, "revision": revision});
                 Reply::new(zn1::CONFLICT, id, told)
             }
+            Refusal::Absent => Reply::failure(zn1::NOT_FOUND, id, refusal),
             Refusal::Full(_) => {
                 self.counters.refused += 1;
                 Reply::failure(zn1::TOO_LARGE, id, refusal)
@@ -357,6 +381,7 @@ impl Machine {
                     StoreFault::Busy => zn1::BACK_PRESSURE,
                     StoreFault::TooLarge | StoreFault::AtMax => zn1::TOO_LARGE,
                     StoreFault::NoSpace
+                    | StoreFault::Begun
                     | StoreFault::ReadOnly(_)
                     | StoreFault::Failed(_)
                     | StoreFault::Gone(_)
@@ -378,4 +403,6 @@ impl Machine {
 pub(super) struct Wanted {
     pub(super) ops: Vec<Op>,
     pub(super) once: Option<Bytes>,
+    /// It names one key, and no batch of them.
+    pub(super) is_of_one: bool,
 }

@@ -323,6 +323,8 @@ impl Machine {
         match told {
             Told::Restored(data) => self.restore(&data),
             Told::Replayed(batch) => self.replay(batch),
+            // Its messages are told one by one, by who reads them.
+            Told::Incomplete(_) => {}
             Told::Recovered { start, end } => self.recovered((start, end), actions),
             Told::Stored { ticket, result } => {
                 if let Ok(stored) = &result {

@@ -44,7 +44,8 @@ struct Params {
 fn messages(parts: Option<&[usize]>, body: Vec<Bytes>) -> Result<Vec<Vec<Bytes>>, Refused> {
     let all = [body.len()];
     let parts = parts.unwrap_or(&all);
-    let is_whole = parts.iter().sum::<usize>() == body.len();
+    let sum = |sum: usize, count: &usize| sum.checked_add(*count);
+    let is_whole = parts.iter().try_fold(0, sum) == Some(body.len());
     if body.is_empty() || !is_whole || parts.contains(&0) {
         let words = "`parts` has the number of frames of each message, and each has at least one";
         return Err(Refused::new(zn1::BAD_REQUEST, words));

@@ -176,6 +176,7 @@ impl Bench {
                 let result = Ok(());
                 Told::Checkpointed { through, result }
             }
+            (other @ Ask::Begin { .. }, _) => panic!("{other:?}"),
             (Ask::Trim { before }, _) => {
                 self.start = self.start.max(before);
                 return;

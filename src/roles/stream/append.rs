@@ -39,6 +39,21 @@ pub(super) struct Appending {
     bytes: usize,
 }
 
+/// The params of `begin`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeginParams {
+    offset: u64,
+}
+
+/// A beginning that is being stored.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    caller: Caller,
+    id: Bytes,
+    offset: u64,
+}
+
 fn receipt(id: Bytes, first: u64, count: u64, is_duplicate: bool) -> Reply {
     let result = json!({"offset": first, "count": count, "duplicate": is_duplicate});
     Reply::new(zn1::OK, id, result)
@@ -67,6 +82,9 @@ impl Machine {
         let numbered = numbered(&asked)?;
         if self.is_draining {
             return Err(Refused::new(zn1::UNAVAILABLE, "the stream is ending"));
+        }
+        if self.is_beginning() {
+            return Err(Refused::of(&StoreFault::Busy));
         }
         let records = request.body;
         if records.is_empty() {
@@ -122,6 +140,66 @@ impl Machine {
         }
         actions.push(Action::Disk(Ask::Store { ticket, entry }));
         Ok(None)
+    }
+
+    /// The offset of the first record of a stream that never had one: for imports.
+    pub(super) fn begin(
+        &mut self,
+        caller: &Caller,
+        request: Request,
+        actions: &mut Vec<Action>,
+    ) -> Result<Option<Reply>, Refused> {
+        let BeginParams { offset } = params(request.params)?;
+        if self.is_draining {
+            return Err(Refused::new(zn1::UNAVAILABLE, "the stream is ending"));
+        }
+        // Half of all numbers are left for what comes.
+        if offset > u64::MAX / 2 {
+            let words = format!("`offset` is at most {}", u64::MAX / 2);
+            return Err(Refused::new(zn1::BAD_REQUEST, words));
+        }
+        if self.last_seq.is_none() && (self.start, self.asked_end) == (offset, offset) {
+            // It was asked before.
+            let told = json!({ "offset": offset });
+            return Ok(Some(Reply::new(zn1::OK, request.id, told)));
+        }
+        if self.last_seq.is_some() || self.asked_end > 0 || !self.pending.is_empty() {
+            let words = "the stream has begun: its offsets go on where they are";
+            return Err(Refused::new(zn1::CONFLICT, words));
+        }
+        let ticket = self.ticket(Pending::Begin(Beginning {
+            caller: caller.clone(),
+            id: request.id,
+            offset,
+        }));
+        actions.push(Action::Disk(Ask::Begin { ticket, offset }));
+        Ok(None)
+    }
+
+    /// What became of a beginning.
+    pub(super) fn begun(
+        &mut self,
+        begin: Beginning,
+        result: Result<Stored, StoreFault>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Beginning { caller, id, offset } = begin;
+        let answered = match result {
+            Ok(_) => {
+                (self.start, self.end) = (offset, offset);
+                // What was heard meanwhile comes after it.
+                self.asked_end += offset;
+                // Whoever waits at the end that was is told the one that is.
+                self.send_away(None, actions);
+                Ok(Some(Reply::new(
+                    zn1::OK,
+                    id.clone(),
+                    json!({ "offset": offset }),
+                )))
+            }
+            Err(fault) => Err(Refused::of(&fault)),
+        };
+        self.answer(caller, id, answered, actions);
     }
 
     /// What became of an append.

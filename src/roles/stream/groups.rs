@@ -337,6 +337,9 @@ impl Machine {
             return self.answer(caller, id, Err(Refused::of(&fault)), actions);
         }
         self.groups.apply(&note);
+        if let Note::Take { group, .. } | Note::Forget { group } = &note {
+            self.send_fenced_away(group, actions);
+        }
         let told = match note {
             Note::Take {
                 group, generation, ..

@@ -47,7 +47,7 @@ use super::machine::{self, Action, Caller, Common, Event, Read};
 use super::refused::Refused;
 use super::waiting::Waiting;
 
-use append::Appending;
+use append::{Appending, Beginning};
 use groups::{Changing, Groups};
 use producers::Producers;
 use reading::Fetching;
@@ -121,6 +121,7 @@ pub struct Counters {
 #[derive(Debug)]
 enum Pending {
     Append(Appending),
+    Begin(Beginning),
     Record(Recording),
     Change(Changing),
     Fetch(Fetching),
@@ -195,6 +196,13 @@ impl Machine {
         self.pending.len().saturating_sub(self.hearing.storing()) >= PENDING_MAX
     }
 
+    /// Whether it is not settled yet where it begins.
+    fn is_beginning(&self) -> bool {
+        let is_new = self.last_seq.is_none() && !self.pending.is_empty();
+        let is_it = |it: &Pending| matches!(it, Pending::Begin(_));
+        is_new && self.pending.values().any(is_it)
+    }
+
     fn ticket(&mut self, pending: Pending) -> u64 {
         self.tickets += 1;
         self.pending.insert(self.tickets, pending);
@@ -226,6 +234,7 @@ impl Machine {
         match request.verb.as_str() {
             "append" => self.append(caller, request, actions),
             "read" => self.read(caller, request, actions),
+            "begin" => self.begin(caller, request, actions),
             "take" => self.take(caller, request, actions),
             "commit" => self.commit(caller, request, actions),
             "forget" => self.forget(caller, request, actions),
@@ -259,14 +268,18 @@ impl Machine {
         match told {
             Told::Restored(data) => self.restore(&data),
             Told::Replayed(batch) => self.replay(&batch),
+            // Its records are told one by one, by who reads them.
+            Told::Incomplete(_) => {}
             Told::Recovered { start, end } => {
                 (self.start, self.end, self.asked_end) = (start, end, end);
             }
             Told::Stored { ticket, result } => {
-                if let Ok(stored) = &result {
+                let pending = self.pending.remove(&ticket);
+                if let (Ok(stored), false) = (&result, matches!(pending, Some(Pending::Begin(_)))) {
                     self.last_seq = Some(stored.seq);
                 }
-                match self.pending.remove(&ticket) {
+                match pending {
+                    Some(Pending::Begin(it)) => self.begun(it, result, actions),
                     Some(Pending::Append(it)) => self.appended(it, result, actions),
                     Some(Pending::Record(it)) => self.recorded(it, result, actions),
                     Some(Pending::Change(it)) => self.changed(it, result, actions),

@@ -51,6 +51,8 @@ pub(super) struct Fetching {
     follows: bool,
     /// Until when it waits for something.
     until: Duration,
+    /// The group that it reads for, and the number of the ownership.
+    owned: Option<(String, u64)>,
 }
 
 impl Fetching {
@@ -104,6 +106,7 @@ impl Machine {
             bytes: asked.bytes.unwrap_or(READ_BYTES).min(READ_BYTES_MAX),
             follows: asked.from.is_none() && asked.last.is_none(),
             until: self.now + wait,
+            owned: asked.group.zip(asked.generation),
         };
         match start {
             Start::Offset(from) if from == self.end => self.nothing(fetching),
@@ -154,6 +157,28 @@ impl Machine {
         self.replay_all(actions);
     }
 
+    /// Whoever waits for a group that another has since is told so, and waits no longer.
+    pub(super) fn send_fenced_away(&mut self, group: &str, actions: &mut Vec<Action>) {
+        let is_fenced = |it: &Fetching| match &it.owned {
+            Some((name, generation)) => {
+                name == group && self.groups.position(name, *generation).is_err()
+            }
+            None => false,
+        };
+        for fetching in self.waiting.those(is_fenced) {
+            let owned = self.still_owned(&fetching).map(|()| None);
+            self.answer(fetching.caller, fetching.id, owned, actions);
+        }
+    }
+
+    /// Whether a read is of nobody's group, or of its owner's yet.
+    fn still_owned(&mut self, fetching: &Fetching) -> Result<(), Refused> {
+        match &fetching.owned {
+            Some((group, generation)) => self.position(group, *generation).map(drop),
+            None => Ok(()),
+        }
+    }
+
     /// Answers those whose time is over, or all of them.
     pub(super) fn send_away(&mut self, until: Option<Duration>, actions: &mut Vec<Action>) {
         while let Some(fetching) = self.waiting.pop(until) {
@@ -170,6 +195,9 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         let (caller, id) = (fetching.caller.clone(), fetching.id.clone());
+        if let Err(refused) = self.still_owned(&fetching) {
+            return self.answer(caller, id, Err(refused), actions);
+        }
         let answered = match result {
             Ok(mut fetched) => {
                 self.start = self.start.max(fetched.start);

@@ -149,6 +149,15 @@ impl Bench {
                     result: Ok(()),
                 }
             }
+            (Ask::Begin { ticket, offset }, _) => {
+                let (seq, time_ns) = (0, 1);
+                let result = Ok(Stored {
+                    seq,
+                    first_offset: offset,
+                    time_ns,
+                });
+                Told::Stored { ticket, result }
+            }
             (Ask::Trim { .. }, _) => panic!("nothing is trimmed"),
         };
         self.tell(Event::Disk(told));

@@ -190,6 +190,9 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
         let known = facts.get(node.name.as_str());
         if let Some(Value::Object(facts)) = known.and_then(|known| known.get("facts")) {
             node.facts = facts.clone();
+            if let Some(why) = sick_store(facts) {
+                node.reason.get_or_insert(why);
+            }
         }
         node.listeners = known.and_then(listeners);
     }
@@ -204,6 +207,18 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
         status
     });
     looked.await.expect("looking around does not panic")
+}
+
+/// What is wrong with the store of a role, where anything is.
+fn sick_store(facts: &Map<String, Value>) -> Option<String> {
+    let store = facts.get("store")?;
+    let (health, why) = (store["health"].as_str()?, store["reason"].as_str()?);
+    // A role that knows what it means for what it keeps says so.
+    let fault = facts.get("fault").and_then(Value::as_str);
+    Some(match fault {
+        Some(fault) => format!("its store is {health}: {fault}"),
+        None => format!("its store is {health}: {why}"),
+    })
 }
 
 /// What a role says of its listening sockets.

@@ -38,7 +38,9 @@ pub(super) async fn kv(network: &Network<'_>) -> Result<String, Fault> {
                 seen.extend(writes.iter().map(|it| it.revision));
                 after = next;
             }
-            Watched::Gone => return Err(Fault::Wrong("the last writes are forgotten".to_owned())),
+            Watched::Gone | Watched::Ahead(_) => {
+                return Err(Fault::Wrong("the last writes are forgotten".to_owned()));
+            }
         }
     }
     let all: Vec<u64> = (1..=COUNT as u64).collect();

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Bench, config};
 use crate::model::limits::kv::HISTORY_BYTES_MAX;
+use crate::model::store::Told;
+use crate::protocol::clone;
 use crate::protocol::zn1::Reply;
 use crate::roles::machine::{Conn, Event, Machine as _};
 
@@ -126,4 +128,81 @@ fn who_watches_from_too_long_ago_is_told_to_take_a_snapshot() {
     assert_eq!(bench.ask("watch", json!({"after": 5}), &[]).status, 200);
     let ahead = bench.ask("watch", json!({"after": 6}), &[]);
     assert_eq!((ahead.status, &ahead.result["revision"]), (409, &json!(5)));
+}
+
+#[test]
+fn a_store_that_does_not_know_all_writes_knows_no_key() {
+    let mut bench = Bench::new();
+    bench.set("a", "old");
+    bench.restart();
+    assert_eq!(bench.get("a"), Some(("old".to_owned(), 1)));
+    let what = "record 1: damaged or missing".to_owned();
+    bench.step(Event::Disk(Told::Incomplete(what)));
+    for (verb, params, body) in [
+        ("get", json!({"key": "a"}), &[][..]),
+        ("get", json!({"key": "gone"}), &[]),
+        ("list", json!({}), &[]),
+        ("watch", json!({"after": 0}), &[]),
+        ("watch", json!({"after": 9, "wait_ms": 1_000}), &[]),
+        ("set", json!({"key": "a"}), &["new"]),
+        ("del", json!({"key": "a"}), &[]),
+        ("cas", json!({"key": "a", "revision": 1}), &["new"]),
+        ("batch", json!({"ops": [{"op": "del", "key": "a"}]}), &[]),
+    ] {
+        let reply = bench.ask(verb, params, body);
+        assert_eq!(reply.status, 503, "{verb}");
+        let words = reply.result["error"].as_str().unwrap();
+        for wanted in [
+            "record 1: damaged or missing",
+            "store verify params",
+            "store restore",
+        ] {
+            assert!(words.contains(wanted), "{verb}: {words}");
+        }
+    }
+    // A mirror that asks for a snapshot is sent nothing, and its connection ends.
+    let frames = vec![clone::ICANHAZ.into(), "".into()];
+    let (port, conn) = ("main".into(), Conn(5));
+    bench.step(Event::Message { port, conn, frames });
+    bench.pass(0);
+    assert!(!bench.sent.contains_key(&Conn(5)));
+    assert!(
+        bench.machine.facts()["fault"]
+            .as_str()
+            .unwrap()
+            .contains("record 1")
+    );
+    assert!(
+        bench.asked.is_empty(),
+        "nothing is written, a checkpoint neither"
+    );
+    assert_eq!(
+        bench.machine.refusal(),
+        None,
+        "it runs, and says why it knows nothing"
+    );
+}
+
+#[test]
+fn a_batch_that_deletes_what_is_not_there_is_done() {
+    let mut bench = Bench::new();
+    bench.set("a", "x");
+    let batch = |keys: &[&str]| {
+        let ops: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({"op": "del", "key": key}))
+            .collect();
+        json!({ "ops": ops })
+    };
+    let nothing = bench.ask("batch", batch(&["b", "c"]), &[]);
+    assert_eq!(
+        (nothing.status, nothing.result),
+        (200, json!({"revision": 1, "writes": 0}))
+    );
+    let one = bench.ask("batch", batch(&["b", "a"]), &[]);
+    assert_eq!(
+        (one.status, one.result),
+        (200, json!({"revision": 2, "writes": 1}))
+    );
+    assert_eq!(bench.ask("del", json!({"key": "b"}), &[]).status, 404);
 }

@@ -270,6 +270,8 @@ impl Durable {
                     self.log.unreadable = Some(fault);
                 }
             }
+            // What is whole of its tasks goes on; its log says the rest.
+            Told::Incomplete(_) => {}
             Told::Recovered { .. } => self.begin(actions),
             Told::Stored { ticket, result } => {
                 if ticket == self.log.ticket

@@ -64,3 +64,74 @@ fn what_another_kind_has_kept_is_refused_in_words() {
         assert!(bench.machine.refusal().unwrap().contains("not of a stream"));
     }
 }
+
+#[test]
+fn a_read_that_waits_for_a_group_is_refused_when_another_takes_it() {
+    let mut bench = Bench::new();
+    let take = |bench: &mut Bench, fault| {
+        bench.ask(1, "take", json!({"group": "g", "consumer": "me"}), &[]);
+        bench.store(fault);
+        // The answer to the take comes last.
+        bench.answers.pop().unwrap().3["generation"].clone()
+    };
+    let one = take(&mut bench, None);
+    let read =
+        |generation: &Value| json!({"group": "g", "generation": generation, "wait_ms": 9_000});
+    bench.ask(2, "read", read(&one), &[]);
+    bench.ask(3, "read", json!({"from": 0, "wait_ms": 9_000}), &[]);
+    // One that is not stored fences nobody.
+    take(&mut bench, Some(StoreFault::NoSpace));
+    assert!(bench.answers.is_empty());
+    let two = take(&mut bench, None);
+    let (conn, status, told) = bench.answer();
+    assert_eq!((conn, status), (2, 409), "at once, without a record");
+    assert!(
+        told["error"].as_str().unwrap().contains("taken since"),
+        "{told}"
+    );
+    assert!(bench.answers.is_empty(), "who reads for nobody waits on");
+    // A record that came, and a take before it was read.
+    bench.ask(2, "read", read(&two), &[]);
+    bench.ask(4, "append", json!({}), &["a"]);
+    bench.store(None);
+    assert_eq!(bench.answer().0, 4);
+    bench.ask(5, "take", json!({"group": "g"}), &[]);
+    while !bench.asked.is_empty() {
+        bench.store(None);
+    }
+    let answers: Vec<(u64, u16)> = bench.answers.iter().map(|it| (it.0, it.1)).collect();
+    assert!(
+        answers.contains(&(2, 409)) && answers.contains(&(3, 200)),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn a_stream_that_never_had_a_record_begins_where_it_is_told() {
+    let mut bench = Bench::new();
+    let begin = |bench: &mut Bench, offset: u64| {
+        bench.ask(1, "begin", json!({ "offset": offset }), &[]);
+        if !bench.asked.is_empty() {
+            bench.store(None);
+        }
+        bench.answer().1
+    };
+    bench.ask(2, "read", json!({"wait_ms": 9_000}), &[]);
+    bench.ask(1, "begin", json!({"offset": 1_000}), &[]);
+    bench.ask(3, "append", json!({}), &["early"]);
+    assert_eq!(bench.answer().1, 429, "it is not settled yet");
+    bench.store(None);
+    let answers: Vec<u64> = bench.answers.drain(..).map(|it| it.0).collect();
+    assert_eq!(answers, [2, 1], "who waits is told the new end");
+    assert_eq!(bench.machine.facts()["start_offset"], 1_000);
+    assert_eq!(bench.machine.facts()["end_offset"], 1_000);
+    assert_eq!(begin(&mut bench, 1_000), 200, "asked again");
+    assert_eq!(begin(&mut bench, u64::MAX), 400);
+    let mut other = Bench::new();
+    other.ask(1, "append", json!({}), &["a"]);
+    other.store(None);
+    other.answer();
+    for offset in [0, 1, 1_000] {
+        assert_eq!(begin(&mut other, offset), 409);
+    }
+}

@@ -173,7 +173,7 @@ impl Bench {
                 self.tell(Event::Disk(Told::Checkpointed { through, result }));
             }
             Ask::Trim { .. } => {}
-            other @ Ask::Fetch { .. } => panic!("{other:?}"),
+            other @ (Ask::Fetch { .. } | Ask::Begin { .. }) => panic!("{other:?}"),
         }
     }
 
