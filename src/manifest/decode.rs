@@ -21,26 +21,39 @@ pub fn is_ignored(key: &str) -> bool {
 
 /// Decodes a manifest.
 pub fn decode(tree: &Tree) -> Result<TopologyDecl, Diagnostic> {
-    serde_json::from_value(to_json(&tree.top)).map_err(|error| {
-        let (path, error) = narrowed(tree).unwrap_or((Path::top(tree.file), error));
-        Diagnostic::error(codes::WRONG_VALUE, format!("this cannot be read: {error}"))
-            .at_value(path, "here")
+    serde_json::from_value(to_json(&tree.top)).map_err(|_| {
+        let path = narrowed(tree).unwrap_or(Path::top(tree.file));
+        let message = "this is right by every rule, and still cannot be read";
+        Diagnostic::error(codes::WRONG_VALUE, message)
+            .at_value(path, "write it in another way")
+            .help("this is a fault of zmqnet's and not of the manifest: please report it")
     })
 }
 
-/// The node or link that cannot be decoded on its own.
-fn narrowed(tree: &Tree) -> Option<(Path, serde_json::Error)> {
+/// The value that cannot be decoded, or the node or link it is of.
+fn narrowed(tree: &Tree) -> Option<Path> {
     refused::<NodeDecl>(tree, "nodes").or_else(|| refused::<LinkDecl>(tree, "links"))
 }
 
-fn refused<T: DeserializeOwned>(tree: &Tree, block: &str) -> Option<(Path, serde_json::Error)> {
+fn refused<T: DeserializeOwned>(tree: &Tree, block: &str) -> Option<Path> {
+    let reads = |value: Value| serde_json::from_value::<T>(value).is_ok();
     let map = tree.top.get(block)?.as_map()?;
-    map.iter()
+    let entry = map
+        .iter()
         .filter(|entry| !is_ignored(&entry.key))
-        .find_map(|entry| {
-            let error = serde_json::from_value::<T>(to_json(&entry.item)).err()?;
-            Some((Path::top(tree.file).key(block).key(&entry.key), error))
-        })
+        .find(|entry| !reads(to_json(&entry.item)))?;
+    let path = Path::top(tree.file).key(block).key(&entry.key);
+    // The key without which it could be read is the one.
+    let whole = to_json(&entry.item);
+    let blamed = entry.item.as_map()?.iter().find(|inner| {
+        let mut without = whole.clone();
+        let cut = without.as_object_mut().map(|map| map.remove(&inner.key));
+        cut.is_some() && reads(without)
+    });
+    Some(match blamed {
+        Some(inner) => path.key(&inner.key),
+        None => path,
+    })
 }
 
 /// The values without what nobody reads. A key without a value is as unwritten.
@@ -81,9 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_refuses_names_the_node() {
-        let error = decoded("zmqnet: 1\nnodes: {a: {kind: bus}, b: {kind: nope}}\n").unwrap_err();
-        let expected = Path::top(FileId(0)).key("nodes").key("b");
+    fn what_serde_refuses_marks_the_value_and_hides_what_serde_says() {
+        let error =
+            decoded("zmqnet: 1\nnodes: {a: {kind: bus}, b: {kind: bus, replicas: 2.5, cwd: x}}\n")
+                .unwrap_err();
+        let expected = Path::top(FileId(0)).key("nodes").key("b").key("replicas");
+        assert!(!error.message.contains("ReplicasDecl"), "{}", error.message);
         assert_eq!(error.marks[0].at, crate::diagnostics::At::Value(expected));
     }
 }

@@ -4,6 +4,8 @@
 //! trusts); a test holds the two together.
 
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -332,7 +334,8 @@ impl fmt::Display for Rate {
 macro_rules! quantities {
     ($($name:ident, $pattern:expr, $expected:literal;)+) => {$(
         impl $name {
-            /// The pattern editors check; everything the parser takes matches it.
+            /// The pattern editors check. What has more digits than any number that fits is refused by
+            /// it as by the parser.
             pub const PATTERN: &'static str = $pattern;
             /// What belongs where this quantity stands, in words.
             pub const EXPECTED: &'static str = $expected;
@@ -370,75 +373,44 @@ macro_rules! quantities {
     )+};
 }
 
-quantities! {
-    Duration, r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$", "a duration such as `500ms`, `2s`, `1m` or `7d`";
-    Size, r"^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB|TB|TiB)$", "a size such as `1000B`, `64KiB` or `10MiB`";
-    Percent, r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", "a percentage from `0%` to `100%`";
-    CountRange, r"^[0-9]+\.\.[0-9]+$", "a range of counts such as `2..8`";
-    PortRange, r"^[1-9][0-9]{0,4}\.\.[1-9][0-9]{0,4}$", "a range of ports such as `7000..7999`";
-    DurationRange, r"^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)\.\.(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$", "a range of durations such as `200ms..30s`";
-    Pace, r"^(fast|original|[0-9]+(\.[0-9]{1,3})?x)$", "`fast`, `original`, or how many times as fast, such as `10x`";
-    Rate, r"^[0-9]+/([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+$", "a rate such as `5/1m`";
+/// One part of a duration. Its digits are as many as always fit, whatever they are.
+macro_rules! part {
+    () => {
+        r"0*([0-9]{1,5}(\.[0-9]+)?d|[0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,8}(\.[0-9]+)?m|[0-9]{1,10}(\.[0-9]+)?s|[0-9]{1,13}(\.[0-9]+)?ms|[0-9]{1,16}(\.[0-9]+)?us|[0-9]{1,19}(\.[0-9]+)?ns)"
+    };
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The parts of a duration, one of which is more than nothing.
+macro_rules! positive {
+    () => {
+        concat!(
+            "(",
+            part!(),
+            r")*(0*([1-9][0-9]{0,4}(\.[0-9]+)?d|[1-9][0-9]{0,5}(\.[0-9]+)?h|[1-9][0-9]{0,7}(\.[0-9]+)?m|[1-9][0-9]{0,9}(\.[0-9]+)?s|[1-9][0-9]{0,12}(\.[0-9]+)?ms|[1-9][0-9]{0,15}(\.[0-9]+)?us|[1-9][0-9]{0,18}(\.[0-9]+)?ns)|0+\.0*[1-9][0-9]*(d|h|m|s|ms|us))(",
+            part!(),
+            ")*"
+        )
+    };
+}
 
-    fn nanos(text: &str) -> Option<u128> {
-        text.parse::<Duration>().ok().map(|d| d.as_std().as_nanos())
-    }
+macro_rules! port {
+    () => {
+        "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+    };
+}
 
-    #[test]
-    fn durations_are_go_durations_and_days() {
-        assert_eq!(nanos("500ms"), Some(500_000_000));
-        assert_eq!(nanos("1m30s"), Some(90_000_000_000));
-        assert_eq!(nanos("1.5h"), Some(5_400_000_000_000));
-        assert_eq!(nanos("0.25s"), Some(250_000_000));
-        assert_eq!(nanos("7d"), Some(604_800_000_000_000));
-        assert_eq!(nanos("0"), Some(0));
-        for bad in [
-            "",
-            "5",
-            "s",
-            "5x",
-            "-1s",
-            "1.s",
-            "1..2s",
-            "2 s",
-            "banana",
-            "99999999999d",
-        ] {
-            assert_eq!(nanos(bad), None, "{bad}");
-        }
-    }
+impl Duration {
+    /// The pattern where a duration must be longer than nothing.
+    pub const POSITIVE_PATTERN: &'static str = concat!("^", positive!(), "$");
+}
 
-    #[test]
-    fn quantities_print_as_they_are_read() {
-        for text in ["500ms", "2s", "1m", "7d", "90s"] {
-            assert_eq!(text.parse::<Duration>().unwrap().to_string(), text);
-        }
-        assert_eq!(
-            "200ms..30s".parse::<DurationRange>().unwrap().to_string(),
-            "200ms..30s"
-        );
-        assert_eq!(
-            "7000..7999".parse::<PortRange>().unwrap().to_string(),
-            "7000..7999"
-        );
-        assert_eq!("5/1m".parse::<Rate>().unwrap().to_string(), "5/1m");
-        assert_eq!("10MiB".parse::<Size>().unwrap(), Size(10 << 20));
-        assert_eq!("1KB".parse::<Size>().unwrap().to_string(), "1000B");
-        assert_eq!("25%".parse::<Percent>().unwrap(), Percent(25.0));
-    }
-
-    #[test]
-    fn ranges_never_run_backwards() {
-        assert!("8..2".parse::<CountRange>().is_err());
-        assert!("2..2".parse::<CountRange>().is_ok());
-        assert!("0..5".parse::<PortRange>().is_err());
-        assert!("30s..200ms".parse::<DurationRange>().is_err());
-        assert!("5/0s".parse::<Rate>().is_err());
-        assert!("101%".parse::<Percent>().is_err());
-    }
+quantities! {
+    Duration, concat!("^(0|(", part!(), ")+)$"), "a duration such as `500ms`, `2s`, `1m` or `7d`";
+    Size, r"^0*([0-9]{1,19}B|[0-9]{1,16}(KB|KiB)|[0-9]{1,13}(MB|MiB)|[0-9]{1,10}(GB|GiB)|[0-9]{1,7}(TB|TiB))$", "a size such as `1000B`, `64KiB` or `10MiB`";
+    Percent, r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$", "a percentage from `0%` to `100%`";
+    CountRange, r"^0*[0-9]{1,9}\.\.0*[0-9]{1,9}$", "a range of counts such as `2..8`";
+    PortRange, concat!("^", port!(), r"\.\.", port!(), "$"), "a range of ports such as `7000..7999`";
+    DurationRange, concat!("^(0|(", part!(), r")+)\.\.(0|(", part!(), ")+)$"), "a range of durations such as `200ms..30s`";
+    Pace, r"^(fast|original|[0-9]+(\.[0-9]{1,3})?x)$", "`fast`, `original`, or how many times as fast, such as `10x`";
+    Rate, concat!("^0*[0-9]{1,9}/", positive!(), "$"), "a rate such as `5/1m`";
 }

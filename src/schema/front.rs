@@ -169,14 +169,14 @@ fn written(
         unresolved: &unresolved,
         env: settings.env,
     };
-    let substituted = substitute(&mut tree, text, scope);
-    found.extend(substituted.found);
+    let mut substituted = substitute(&mut tree, text, scope);
+    found.append(&mut substituted.found);
     found.extend(
         decls
             .iter()
             .flat_map(|decls| conditions::check(&tree, decls)),
     );
-    found.extend(validate::validate(&tree, schema, &substituted.unreplaced));
+    found.extend(validate::validate(&mut tree, schema, &substituted));
     let (decl, lost) = left(&tree, &mut found, substituted.unreplaced, &variables);
     sources.file_mut(file).tree = Some(tree);
     let manifest = decl.map(|decl| Manifest {
@@ -198,8 +198,10 @@ fn left(
     variables: &Variables,
 ) -> (Option<TopologyDecl>, Vec<String>) {
     if !has_errors(found) {
-        let decl = decode(tree).map_err(|diagnostic| found.push(diagnostic));
-        return (decl.ok(), Vec::new());
+        match decode(tree) {
+            Ok(decl) => return (Some(decl), Vec::new()),
+            Err(diagnostic) => found.push(diagnostic),
+        }
     }
     let marked = found
         .iter()

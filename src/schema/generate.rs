@@ -13,6 +13,7 @@ use super::snippets;
 use super::words;
 use crate::manifest::topology::TopologyDecl;
 use crate::model::name::NAME_PATTERN;
+use crate::model::quantity::Duration;
 
 type Object = Map<String, Value>;
 
@@ -35,6 +36,7 @@ pub fn generate() -> Value {
     let mut schema = simplify::simplify(derived);
     name_keys(&mut schema);
     check_texts(&mut schema);
+    refuse_no_time(&mut schema);
     branches::describe_kinds(
         &mut schema["properties"]["nodes"]["additionalProperties"]["properties"]["kind"],
     );
@@ -131,6 +133,30 @@ fn check_texts(schema: &mut Value) {
     node["filters"]["items"]["properties"]["regex"]["format"] = "regex".into();
     let link = &mut top["links"]["additionalProperties"]["properties"];
     link["filters"]["items"]["properties"]["regex"]["format"] = "regex".into();
+}
+
+/// Durations that are none when they are nothing.
+fn refuse_no_time(schema: &mut Value) {
+    let top = &mut schema["properties"];
+    let mut positive = |at: &str, keys: &[&str]| {
+        for key in keys {
+            let duration = &mut top.pointer_mut(at).expect("it is written")[*key];
+            assert_eq!(
+                duration["pattern"],
+                Duration::PATTERN,
+                "`{key}` is a duration"
+            );
+            duration["pattern"] = Duration::POSITIVE_PATTERN.into();
+        }
+    };
+    let node = "/nodes/additionalProperties/properties";
+    positive(
+        "/defaults/properties/probe/properties",
+        &["every", "timeout"],
+    );
+    positive(&format!("{node}/probe/properties"), &["every", "timeout"]);
+    positive(node, &["lease", "every", "ttl"]);
+    positive("/links/additionalProperties/properties", &["timeout"]);
 }
 
 /// What editors show instead of a pattern.

@@ -62,3 +62,19 @@ pub(super) fn is_of_type(content: &Content, schema: &Value) -> bool {
             Content::Map(_) => *ty == "object",
         })
 }
+
+/// Whether a value is a schema's constant; `1.0` is `1`.
+pub(super) fn is_same(content: &Content, constant: &Value) -> bool {
+    match (content, constant) {
+        (Content::Number(own), Value::Number(other)) => own.as_f64() == other.as_f64(),
+        _ => content.to_json() == *constant,
+    }
+}
+
+/// Whether a number has a fraction of nothing where only whole ones stand.
+pub(super) fn is_to_be_whole(content: &Content, schema: &Value) -> bool {
+    let types = words::types(schema);
+    let takes_only_whole = types.contains(&"integer") && !types.contains(&"number");
+    matches!(content, Content::Number(number) if number.is_f64())
+        && (takes_only_whole || schema.get("const").is_some())
+}

@@ -1,12 +1,11 @@
 //! Manifests changed at random: our validator agrees with one of another make, and what it accepts
 //! can be decoded.
 
-use std::collections::HashSet;
-
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::generate;
+use super::substitute::Substituted;
 use super::validate::validate;
 use crate::manifest::decode::decode;
 use crate::source::path::FileId;
@@ -56,7 +55,7 @@ fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
     found.push(at);
 }
 
-const WORDS: [&str; 13] = [
+const WORDS: [&str; 19] = [
     "",
     "x",
     "5",
@@ -70,6 +69,12 @@ const WORDS: [&str; 13] = [
     "east",
     "a b",
     "7000..7001",
+    "65535..65536",
+    "0s",
+    "5/0s",
+    "5/1s",
+    "999999999999999999999d",
+    "99999999999999999999GiB",
 ];
 
 fn apply(value: &mut Value, place: &str, (_, what, with): &Change) {
@@ -82,6 +87,10 @@ fn apply(value: &mut Value, place: &str, (_, what, with): &Change) {
                 json!(0),
                 json!(-1),
                 json!(2.5),
+                json!(2.0),
+                json!(1.0),
+                json!(-0.0),
+                json!(7e3),
                 json!(70000),
                 json!(true),
             ])
@@ -122,8 +131,8 @@ proptest! {
     fn validators_agree_and_what_is_accepted_is_decoded(changes in changes()) {
         // Expressions are replaced before anything is validated.
         let text = changed(&changes).replace("${workers}", "2..4");
-        let tree = scan(FileId(0), &text).0.unwrap();
-        let found = validate(&tree, generate::topology(), &HashSet::new());
+        let mut tree = scan(FileId(0), &text).0.unwrap();
+        let found = validate(&mut tree, generate::topology(), &Substituted::default());
         let other = other();
         let value = serde_json::from_str(&text).unwrap();
         let theirs: Vec<String> = other.iter_errors(&value).map(|e| e.to_string()).collect();

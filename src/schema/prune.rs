@@ -1,7 +1,8 @@
 //! What is left of a faulty manifest, so that the rules about meaning can be asked in the same run.
 //!
 //! A faulty key goes alone where the node or link means something without it, else the whole node
-//! or link goes and its name is kept: nobody should call it unknown. Where the fault is in what
+//! or link goes and its name is kept: nobody should call it unknown. A node whose port is faulty
+//! stays without it, and its name is kept too: what depends on the port is not asked. Where the fault is in what
 //! everything else stands on, nothing is left.
 
 use std::collections::BTreeSet;
@@ -52,6 +53,11 @@ pub(super) fn prune(tree: &Tree, faults: impl IntoIterator<Item = Path>) -> Opti
             [_] => return None,
             [_, name, key, ..] if !essentials.contains(key) => {
                 cuts.insert(vec![block.into(), (*name).into(), (*key).into()]);
+            }
+            // It is dialled at a port that nobody knows, but all else that is written of it is known.
+            [_, name, "port", ..] => {
+                lost.push((*name).to_owned());
+                cuts.insert(vec![block.into(), (*name).into(), "port".into()]);
             }
             [_, name, ..] => {
                 lost.push((*name).to_owned());
@@ -124,7 +130,7 @@ mod tests {
     use serde_json::json;
 
     fn pruned(faults: &[&[&str]]) -> Option<(serde_json::Value, Vec<String>)> {
-        let text = "zmqnet: 1\nfoo: 1\nnodes:\n  a: {command: [a], cwd: 5}\n  b: {kind: nope}\nlinks:\n  l: {pattern: mesh, hwm: x}\n";
+        let text = "zmqnet: 1\nfoo: 1\nnodes:\n  a: {command: [a], cwd: 5, port: 99999}\n  b: {kind: nope}\nlinks:\n  l: {pattern: mesh, hwm: x}\n";
         let tree = scan(FileId(0), text).0.unwrap();
         let paths = faults.iter().map(|keys| {
             let top = Path::top(FileId(0));
@@ -136,8 +142,9 @@ mod tests {
 
     #[test]
     fn as_little_as_possible_is_cut() {
-        let faults: [&[&str]; 4] = [
+        let faults: [&[&str]; 5] = [
             &["foo"],
+            &["nodes", "a", "port"],
             &["nodes", "a", "cwd"],
             &["nodes", "b", "kind"],
             &["links", "l", "hwm"],
@@ -147,7 +154,10 @@ mod tests {
             left,
             json!({"zmqnet": 1, "nodes": {"a": {"command": ["a"]}}, "links": {"l": {"pattern": "mesh"}}})
         );
-        assert_eq!(lost, ["b"]);
+        assert_eq!(lost, ["a", "b"]);
+        let (left, lost) = pruned(&[&["nodes", "a", "port"]]).unwrap();
+        assert_eq!(left["nodes"]["a"], json!({"command": ["a"], "cwd": 5}));
+        assert_eq!(lost, ["a"], "nobody says of it what depends on its port");
         assert!(pruned(&[&["nodes"]]).is_none() && pruned(&[&["hosts", "h"]]).is_none());
     }
 }

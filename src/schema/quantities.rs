@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::model::quantity::{CountRange, Duration, DurationRange, Percent, PortRange, Rate, Size};
+use crate::source::tree::Item;
 
 type Reads = fn(&str) -> bool;
 
@@ -31,6 +32,18 @@ pub(super) fn is_valid(schema: &Value, text: &str) -> bool {
         .filter(|(words, _)| expected.contains(words))
         .peekable();
     own.peek().is_none() || own.any(|(_, reads)| reads(text))
+}
+
+/// Whether it is a duration of nothing where one must be longer.
+pub(super) fn is_no_time(schema: &Value, item: &Item) -> bool {
+    let is_nothing = |text: &str| {
+        text.parse::<Duration>()
+            .is_ok_and(|duration| duration.as_std().is_zero())
+    };
+    let pattern = schema["pattern"].as_str();
+    pattern.is_some_and(|pattern| pattern.contains(Duration::POSITIVE_PATTERN))
+        && schema["x-expected"] == Duration::EXPECTED
+        && item.as_text().is_some_and(is_nothing)
 }
 
 /// Why a text of the right form is no value.

@@ -3,7 +3,7 @@
 //! An expression alone keeps the type of its value. `${node.*}` and `${link.*}` differ from
 //! instance to instance: in the texts of a node they stay as they are, elsewhere they are refused.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -37,6 +37,8 @@ pub struct Substituted {
     pub found: Vec<Diagnostic>,
     /// Values that still hold an expression without a value.
     pub unreplaced: HashSet<Path>,
+    /// Texts that were put together from expressions and more, as they are written.
+    pub mixed: HashMap<Path, String>,
 }
 
 /// Replaces every expression of a tree but those in its `vars`. `text` is what the tree was read
@@ -156,8 +158,9 @@ impl Walk<'_> {
                 return None;
             }
         };
-        let mut result = String::new();
-        let mut is_whole = true;
+        let own = |piece: &Piece<'_>| matches!(piece, Piece::Expression(name) if keeps && is_instance_name(name));
+        let has_own = pieces.iter().any(own);
+        let (mut result, mut is_whole, mut is_mixed) = (String::new(), true, false);
         for piece in &pieces {
             match piece {
                 Piece::Text(text) => result.push_str(text),
@@ -165,16 +168,26 @@ impl Walk<'_> {
                 Piece::Expression(name) if keeps && is_instance_name(name) => {
                     result.push_str(&format!("${{{name}}}"));
                 }
-                Piece::Expression(name) => match self.value(name, span) {
-                    Some(value) if keeps => {
-                        result.push_str(&as_text(&value).replace('$', "$$"));
+                Piece::Expression(name) => {
+                    is_mixed = true;
+                    match self.value(name, span) {
+                        Some(value) if keeps => {
+                            result.push_str(&as_text(&value).replace('$', "$$"));
+                        }
+                        Some(value) => result.push_str(&as_text(&value)),
+                        None => {
+                            is_whole = false;
+                            result.push_str(name);
+                        }
                     }
-                    Some(value) => result.push_str(&as_text(&value)),
-                    None => is_whole = false,
-                },
+                }
             }
         }
-        is_whole.then_some(Content::Text(result))
+        if is_mixed && is_whole {
+            self.out.mixed.insert(self.path.clone(), text.to_owned());
+        }
+        // What else is wrong with a text of an instance is found with the instance.
+        (is_whole || has_own).then_some(Content::Text(result))
     }
 
     fn value(&mut self, name: &str, span: Span) -> Option<Value> {

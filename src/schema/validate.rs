@@ -3,6 +3,10 @@
 //! It knows the keywords that [`super::generate`] writes and no others. It must never accept what
 //! the schema refuses: a test holds it against another validator.
 
+mod faults;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::collections::HashSet;
 
@@ -10,40 +14,55 @@ use regex::Regex;
 use regex::bytes;
 use serde_json::Value;
 
+use super::substitute::Substituted;
 use super::{foreign, judge, quantities, words};
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::codes;
 use crate::diagnostics::suggest::{did_you_mean, nearest};
 use crate::model::limits::source::FAULTS_KEPT_MAX;
 use crate::source::path::{Path, Step};
+use crate::source::scalar;
 use crate::source::tree::{Content, Entry, Item, Map, Tree};
 
-/// Every fault of a tree, in written order. A fault that an alias repeats is reported once.
-pub fn validate(tree: &Tree, schema: &Value, skipped: &HashSet<Path>) -> Vec<Diagnostic> {
-    walk(tree, Path::top(tree.file), (schema, schema), skipped)
+/// Every fault of a tree, in written order. A fault that an alias repeats is reported once. A whole
+/// number that is written as `3.0` is one like any other from then on.
+pub fn validate(tree: &mut Tree, schema: &Value, replaced: &Substituted) -> Vec<Diagnostic> {
+    let top = Path::top(tree.file);
+    let (found, whole) = walk(tree, top, (schema, schema), replaced);
+    for path in whole {
+        if let Some(item) = tree.find_mut(&path)
+            && let Content::Number(number) = &item.content
+            && let Some(number) = scalar::whole(number)
+        {
+            item.content = Content::Number(number);
+        }
+    }
+    found
 }
 
 /// Every fault of the value a path leads to, for a schema whose references are in `root`.
 pub fn part(tree: &Tree, path: Path, schema: &Value, root: &Value) -> Vec<Diagnostic> {
-    walk(tree, path, (schema, root), &HashSet::new())
+    walk(tree, path, (schema, root), &Substituted::default()).0
 }
 
-/// Values that are `skipped` are judged by nobody: what is wrong with them was reported before.
+/// Every fault, and where whole numbers are written with a fraction. Values that could not be replaced
+/// are judged by nobody: what is wrong with them was reported before.
 fn walk(
     tree: &Tree,
     path: Path,
     (schema, root): (&Value, &Value),
-    skipped: &HashSet<Path>,
-) -> Vec<Diagnostic> {
+    replaced: &Substituted,
+) -> (Vec<Diagnostic>, Vec<Path>) {
     let Some(item) = tree.find(&path) else {
-        return Vec::new();
+        return Default::default();
     };
     let mut walk = Walk {
         root,
         tree,
-        skipped,
+        replaced,
         path,
         found: Vec::new(),
+        whole: Vec::new(),
         patterns: HashMap::new(),
     };
     walk.item(item, schema);
@@ -56,7 +75,7 @@ fn walk(
         });
         seen.insert((diagnostic.code, diagnostic.message.clone(), place))
     });
-    walk.found
+    (walk.found, walk.whole)
 }
 
 /// A pattern of the schema. Most name no class of letters that Unicode would widen and mean the same
@@ -75,18 +94,57 @@ fn pattern_of(pattern: &str) -> bytes::Regex {
 struct Walk<'a> {
     root: &'a Value,
     tree: &'a Tree,
-    skipped: &'a HashSet<Path>,
+    replaced: &'a Substituted,
     path: Path,
     found: Vec<Diagnostic>,
+    /// Whole numbers that are written as `3.0`.
+    whole: Vec<Path>,
     patterns: HashMap<&'a str, bytes::Regex>,
 }
 
 impl<'a> Walk<'a> {
     fn item(&mut self, item: &Item, schema: &'a Value) {
+        let replaced = self.replaced;
         let is_enough = self.found.len() >= FAULTS_KEPT_MAX;
-        if is_enough || (!self.skipped.is_empty() && self.skipped.contains(&self.path)) {
+        if is_enough
+            || (!replaced.unreplaced.is_empty() && replaced.unreplaced.contains(&self.path))
+        {
             return;
         }
+        if !replaced.mixed.is_empty()
+            && let Some(written) = replaced.mixed.get(&self.path)
+            && !self.takes_as_written(written, item, schema)
+        {
+            return;
+        }
+        self.judged(item, schema);
+    }
+
+    /// Whether the schema takes a text as it is written, its expressions in it: what is no text takes
+    /// one `${...}` and nothing beside it.
+    fn takes_as_written(&mut self, written: &str, item: &Item, schema: &'a Value) -> bool {
+        let (found, whole) = (self.found.len(), self.whole.len());
+        let as_written = Item {
+            span: item.span,
+            content: Content::Text(written.to_owned()),
+        };
+        self.judged(&as_written, schema);
+        let takes = self.found.len() == found;
+        self.found.truncate(found);
+        self.whole.truncate(whole);
+        if !takes {
+            let message = format!(
+                "{} takes one `${{...}}`, and no text beside it",
+                self.place()
+            );
+            let help = "write the whole value into a variable, and `${NAME}` here".to_owned();
+            let label = "is put together from pieces".to_owned();
+            self.fault_with(codes::MISPLACED_EXPRESSION, message, label, Some(help));
+        }
+        takes
+    }
+
+    fn judged(&mut self, item: &Item, schema: &'a Value) {
         let schema = self.resolved(schema);
         if let Some(variants) = schema["anyOf"].as_array() {
             return self.choice(item, schema, variants);
@@ -95,9 +153,12 @@ impl<'a> Walk<'a> {
             return self.wrong_type(item, schema);
         }
         if let Some(value) = schema.get("const")
-            && item.content.to_json() != *value
+            && !judge::is_same(&item.content, value)
         {
             return self.wrong_value(item, schema);
+        }
+        if judge::is_to_be_whole(&item.content, schema) {
+            self.whole.push(self.path.clone());
         }
         match &item.content {
             Content::Text(text) => self.text(text, item, schema),
@@ -381,6 +442,10 @@ impl<'a> Walk<'a> {
     }
 
     fn wrong_value(&mut self, item: &Item, schema: &Value) {
+        if quantities::is_no_time(schema, item) {
+            let message = format!("{} must be longer than nothing", self.place());
+            return self.fault(codes::OUT_OF_BOUNDS, message, "no time at all");
+        }
         let expected = words::expected(schema);
         let message = format!(
             "{} takes {expected}, not {}",
@@ -404,94 +469,5 @@ impl<'a> Walk<'a> {
             codes::WRONG_VALUE
         };
         self.fault_with(code, message, label, help);
-    }
-
-    /// Whether this is a type in a link's `types`: its pattern says which ones go together.
-    fn is_socket_type(&self) -> bool {
-        let is = |step: &Step, word: &str| matches!(step, Step::Key(key) if key == word);
-        match self.path.steps.as_slice() {
-            [links, _, types, _] => is(links, "links") && is(types, "types"),
-            _ => false,
-        }
-    }
-
-    fn fault(&mut self, code: &'static str, message: String, label: impl Into<String>) {
-        self.fault_with(code, message, label.into(), None);
-    }
-
-    fn fault_with(
-        &mut self,
-        code: &'static str,
-        message: String,
-        label: String,
-        help: Option<String>,
-    ) {
-        // A value that was not written has no place: its key stands for it.
-        let is_unwritten = self
-            .tree
-            .find(&self.path)
-            .is_some_and(|item| item.span.start == item.span.end);
-        let path = self.path.clone();
-        let diagnostic = Diagnostic::error(code, message);
-        let mut diagnostic = if is_unwritten {
-            diagnostic.at_key(path, label)
-        } else {
-            diagnostic.at_value(path, label)
-        };
-        diagnostic.help = help;
-        self.found.push(diagnostic);
-    }
-
-    /// The place in words: the key it belongs to.
-    fn place(&self) -> String {
-        let keys = self.path.steps.iter().rev();
-        let mut index = None;
-        for step in keys {
-            match (step, index) {
-                (Step::Key(key), None) => return format!("`{key}`"),
-                (Step::Key(key), Some(index)) => return format!("item {index} of `{key}`"),
-                (Step::Index(at), None) => index = Some(at + 1),
-                (Step::Index(_), Some(_)) => {}
-            }
-        }
-        "the manifest".to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn patterns(schema: &Value, found: &mut Vec<String>) {
-        match schema {
-            Value::Object(map) => {
-                found.extend(
-                    map.get("pattern")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned),
-                );
-                map.values().for_each(|value| patterns(value, found));
-            }
-            Value::Array(items) => items.iter().for_each(|value| patterns(value, found)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-
-    #[test]
-    fn a_pattern_without_the_tables_of_unicode_takes_the_same_texts() {
-        let mut found = Vec::new();
-        patterns(super::super::generate::topology(), &mut found);
-        assert!(found.len() > 20);
-        let texts = [
-            "", "a", "a-1_b", "x-", "x-ü", "ü", "aü", "${a}", "${ü}", "${}", "${a}}", "1..2", "5s",
-            "1000/1m", "0", "1KiB", "٣s", "a\u{a0}b", "10.0.0.1", "a b", "x-\n", "${a\nb}", "日本",
-        ];
-        for pattern in found {
-            let (fast, plain) = (pattern_of(&pattern), Regex::new(&pattern).unwrap());
-            for text in texts {
-                let is_same = fast.is_match(text.as_bytes()) == plain.is_match(text);
-                assert!(is_same, "`{pattern}` and `{text}`");
-            }
-        }
     }
 }

@@ -13,6 +13,7 @@ use crate::manifest::topology::Ordered;
 use crate::manifest::var::{VarDecl, VarType};
 use crate::model::quantity::{Duration, Size};
 use crate::source::path::Path;
+use crate::source::scalar;
 
 /// A value that somebody gave to a variable. Of two for one variable the later one counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,6 +159,9 @@ pub(super) fn admitted(decl: &VarDecl, value: &Value) -> Result<Value, String> {
 fn typed(decl: &VarDecl, value: &Value) -> Result<Value, String> {
     let text = match value {
         Value::String(text) => text.clone(),
+        Value::Number(number) if decl.ty == VarType::Int => {
+            scalar::whole(number).map_or_else(|| number.to_string(), |whole| whole.to_string())
+        }
         Value::Number(_) | Value::Bool(_) => value.to_string(),
         Value::Null | Value::Array(_) | Value::Object(_) => return Err(in_words(decl)),
     };
@@ -213,6 +217,7 @@ fn bounded(decl: &VarDecl, value: Value) -> Result<Value, String> {
 fn measure(ty: VarType, value: &Value) -> Option<i128> {
     let text = match value {
         Value::String(text) => text.clone(),
+        Value::Number(number) => scalar::whole(number).as_ref().unwrap_or(number).to_string(),
         other => other.to_string(),
     };
     match ty {

@@ -45,9 +45,31 @@ fn float(text: &str) -> Option<Number> {
     text.parse::<f64>().ok().and_then(Number::from_f64)
 }
 
+/// The whole number that a number with a fraction of nothing is, such as `3.0` or `7e3`, as far as each
+/// number in between has a form of its own.
+pub fn whole(number: &Number) -> Option<Number> {
+    const LAST: f64 = 9_007_199_254_740_991.0;
+    let value = number.as_f64().filter(|_| number.is_f64())?;
+    (value.fract() == 0.0 && value.abs() <= LAST).then(|| Number::from(value as i64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fraction_of_nothing_is_a_whole_number() {
+        let of = |text: &str| match plain(text) {
+            Content::Number(number) => whole(&number),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(of("3.0"), Some(3.into()));
+        assert_eq!(of("7e3"), Some(7000.into()));
+        assert_eq!(of("-0.0"), Some(0.into()));
+        for other in ["3.5", "3", "1e300"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn scalars_follow_the_core_schema() {

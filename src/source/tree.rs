@@ -84,11 +84,21 @@ impl Map {
 
     /// The entry of a key.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.at(key).map(|at| &self.entries[at])
+    }
+
+    fn at(&self, key: &str) -> Option<usize> {
         let at = self
             .by_key
             .binary_search_by(|index| self.entries[*index as usize].key.as_str().cmp(key))
             .ok()?;
-        Some(&self.entries[self.by_key[at] as usize])
+        Some(self.by_key[at] as usize)
+    }
+
+    /// The value of a key, to be changed in place.
+    fn get_mut(&mut self, key: &str) -> Option<&mut Item> {
+        let at = self.at(key)?;
+        Some(&mut self.entries[at].item)
     }
 
     /// The value of a key.
@@ -174,6 +184,11 @@ impl Tree {
         path.steps.iter().try_fold(&self.top, child)
     }
 
+    /// The same, to be changed in place.
+    pub fn find_mut(&mut self, path: &Path) -> Option<&mut Item> {
+        path.steps.iter().try_fold(&mut self.top, child_mut)
+    }
+
     /// Where the value of a path stands; of the nearest value above it where there is none.
     pub fn value_span(&self, path: &Path) -> Span {
         let mut item = &self.top;
@@ -210,5 +225,13 @@ fn child<'a>(item: &'a Item, step: &Step) -> Option<&'a Item> {
     match step {
         Step::Key(key) => item.get(key),
         Step::Index(index) => item.as_list()?.get(*index),
+    }
+}
+
+fn child_mut<'a>(item: &'a mut Item, step: &Step) -> Option<&'a mut Item> {
+    match (step, &mut item.content) {
+        (Step::Key(key), Content::Map(map)) => map.get_mut(key),
+        (Step::Index(index), Content::List(items)) => items.get_mut(*index),
+        _ => None,
     }
 }

@@ -372,3 +372,54 @@ fn a_peers_file_is_a_manifest_in_both_spellings() {
     assert_eq!(twice.code, 65);
     assert!(twice.stderr.contains("2 errors"), "{}", twice.stderr);
 }
+
+#[test]
+fn the_schema_and_check_refuse_the_same_values_and_take_the_same() {
+    let (world, schema) = (World::new(), schema("topology"));
+    let vars = "vars: {n: {type: int, default: 5}, d: {type: duration, default: 5s}}";
+    let text = |node: &str, link: &str| {
+        format!(
+            "zmqnet: 1\n{vars}\nnodes:\n  a: {{command: [./a], {node}}}\n  b: {{command: [./b]}}\nlinks:\n  l: {{pattern: request, from: b, to: a, {link}}}\n"
+        )
+    };
+    let judge = |text: &str| {
+        let path = world.write("t.yaml", text);
+        let ran = world.run(&["check", "t.yaml"]);
+        assert!([0, 65].contains(&ran.code), "{ran:?}");
+        (ran.code == 0, schema.is_valid(&as_json(&path)), ran.stderr)
+    };
+    let wrong = [
+        "probe: {every: 0s}",
+        "probe: {timeout: 0ms}",
+        "restart: {limit: 5/0s}",
+        "stop: {grace: 999999999999999999999d}",
+        "logs: {size: 99999999999999999999GiB}",
+        "stop: {grace: \"${n}s\"}",
+        "replicas: 2.5",
+        "port: 7e9",
+    ];
+    let right = [
+        "probe: {every: 1s}",
+        "probe: {timeout: 0.5s}",
+        "restart: {limit: 5/1s}",
+        "stop: {grace: 0s}",
+        "stop: {grace: 99999d}",
+        "logs: {size: 100MiB}",
+        "stop: {grace: \"${d}\"}",
+        "replicas: 3.0",
+        "port: 7e3",
+        "probe: {exec: [x], retries: 2.0}",
+    ];
+    for node in wrong {
+        let (ours, theirs, said) = judge(&text(node, "hwm: 10"));
+        assert_eq!((ours, theirs), (false, false), "{node}: {said}");
+        assert!(!said.contains("Decl"), "{node}: {said}");
+    }
+    for node in right {
+        let (ours, theirs, said) = judge(&text(node, "hwm: 10.0"));
+        assert_eq!((ours, theirs), (true, true), "{node}: {said}");
+    }
+    let (ours, theirs, said) = judge(&text("cwd: x", "timeout: 0s"));
+    assert_eq!((ours, theirs), (false, false), "{said}");
+    assert!(said.contains("must be longer than nothing"), "{said}");
+}
