@@ -32,6 +32,9 @@ use crate::run::{facts, ledger};
 /// What programs are given of the environment of whoever applies.
 const BASE_ENV: [&str; 6] = ["PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR"];
 
+/// Why somebody starts whom no change is about.
+pub(super) const AGAIN: &str = "it had failed or was stopped";
+
 /// Start a network, or bring a running one to what its manifest says, and wait until it is ready.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -235,7 +238,11 @@ fn refuse_unbuilt(plan: &Plan) -> Result<(), Failure> {
 }
 
 /// The name is the identity of a network: another manifest of the same name is not it.
-fn refuse_stranger(layout: &Layout, plan: &Plan, may_replace: bool) -> Result<(), Failure> {
+pub(super) fn refuse_stranger(
+    layout: &Layout,
+    plan: &Plan,
+    may_replace: bool,
+) -> Result<(), Failure> {
     let Some(present) = network::plan_of(layout) else {
         return Ok(());
     };
@@ -286,7 +293,7 @@ fn tell(applied: &Applied, plan: &Plan) {
         ui::talk(format_args!("{sign} {}: {}", change.node, change.cause));
     }
     for name in &applied.again {
-        ui::talk(format_args!("+ start {name}: it had failed or was stopped"));
+        ui::talk(format_args!("+ start {name}: {AGAIN}"));
     }
 }
 

@@ -58,6 +58,12 @@ impl Args {
         let duration: Duration = env
             .value(self.duration, ("--duration", "KILO_BENCH_DURATION"))?
             .unwrap_or(Duration::from_millis(30_000));
+        if duration.as_std().is_zero() {
+            return Err(Failure::new(
+                Exit::Usage,
+                "`--duration` must be longer than nothing",
+            ));
+        }
         let file = env.text(self.results, "KILO_RESULTS_PATH");
         let file = PathBuf::from(file.as_deref().unwrap_or("results.json"));
         let target = self.target.find(&env, global)?;
@@ -73,10 +79,12 @@ impl Args {
             duration.as_std(),
             &mut say,
         ))?;
-        append(&file, &line(&results, &target.name, self.clients))?;
-        if verbosity <= 2 {
+        let kept = append(&file, &line(&results, &target.name, self.clients));
+        // What was measured is told, also where it cannot be kept.
+        if verbosity <= 2 || kept.is_err() {
             summarise(&results);
         }
+        kept?;
         if results.latencies.count() == 0 || results.dropped > 0 {
             let dropped = results.dropped;
             return Err(Failure::new(

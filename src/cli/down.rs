@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -19,11 +20,13 @@ use crate::model::layout::Layout;
 use crate::run::keeper::client::{self, Blocking, KeeperError};
 use crate::run::keeper::launch::{self, Supervision};
 use crate::run::keeper::protocol::{RefusalKind, Remain};
-use crate::run::ledger;
+use crate::run::ledger::{self, Living};
 use crate::run::procfs::{self, Handle};
 
 /// How long everything may take to end before it is waited for with a word about each.
 const SOON_WAIT: Duration = Duration::from_millis(100);
+/// How long it is waited for in silence.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How often it is begun anew when the supervisor is lost on the way.
 const TRIES: u32 = 3;
 /// How long what was killed may take to be gone.
@@ -47,6 +50,7 @@ impl Args {
         let running = match network::find(global) {
             Ok(running) => running,
             Err(failure) if failure.exit == Exit::NotRunning => {
+                clear_away(global)?;
                 ui::talk(format_args!("{}: nothing to take down", failure.message));
                 return Ok(Exit::Done);
             }
@@ -54,6 +58,59 @@ impl Args {
         };
         take_down(&running)?;
         Ok(done(&running))
+    }
+}
+
+/// Removes what networks left whose processes were all killed.
+fn clear_away(global: &Global) -> Result<(), Failure> {
+    let left = network::meant(global)?;
+    for Running { layout, .. } in left.iter().filter(|it| !is_forgotten(&it.layout)) {
+        launch::while_nothing_lives(layout, || ledger::is_running(layout), || forget(layout))
+            .map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Says after a while what is waited for, and goes with what it watches over.
+struct Patience {
+    _ended: mpsc::Sender<()>,
+}
+
+impl Patience {
+    fn with(running: &Running) -> Self {
+        let (ended, is_over) = mpsc::channel::<()>();
+        let Running { name, layout } = running.clone();
+        std::thread::spawn(move || {
+            let waited = is_over.recv_timeout(SILENCE_MAX);
+            if waited == Err(RecvTimeoutError::Timeout) {
+                let lives = ledger::living(&layout);
+                ui::talk(format_args!("{name}: waiting for {} to end", shown(&lives)));
+            }
+        });
+        Self { _ended: ended }
+    }
+}
+
+/// The first few of those that live; keeper and supervisor only where nobody else does.
+fn shown(lives: &[Living]) -> String {
+    const SHOWN: usize = 8;
+    let is_instance = |one: &&Living| !one.tag.instance.as_str().starts_with('@');
+    let instances: Vec<&Living> = lives.iter().filter(is_instance).collect();
+    let lives = match instances.is_empty() {
+        true => lives.iter().collect(),
+        false => instances,
+    };
+    let named = lives.iter().take(SHOWN);
+    let named: Vec<String> = named
+        .map(|one| format!("{} (pid {})", one.tag.instance, one.pid))
+        .collect();
+    let more = match lives.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match named.is_empty() {
+        true => "the last of it".to_owned(),
+        false => named.join(", ") + &more,
     }
 }
 
@@ -65,6 +122,7 @@ fn done(running: &Running) -> Exit {
 /// Takes a network down; what would not die is a failure that names it.
 pub(super) fn take_down(running: &Running) -> Result<(), Failure> {
     let layout = &running.layout;
+    let _patience = Patience::with(running);
     if is_down_soon(layout)? {
         return Ok(());
     }

@@ -68,6 +68,29 @@ pub(super) fn named(global: &Global) -> Result<Option<Running>, Failure> {
     Ok(Some(Running { name, layout }))
 }
 
+/// The networks that the command line may mean, whether they run or not: the one that it names, those
+/// of the manifest that it names, else all.
+pub(super) fn meant(global: &Global) -> Result<Vec<Running>, Failure> {
+    if let Some(named) = named(global)? {
+        return Ok(vec![named]);
+    }
+    let manifest = match manifest_here(global) {
+        (Some(manifest), true) => Some(manifest),
+        (_, true) => return Ok(Vec::new()),
+        (_, false) => None,
+    };
+    let of_it = |layout: &Layout| match &manifest {
+        Some(manifest) => plan_of(layout).is_some_and(|plan| plan.manifest == *manifest),
+        None => true,
+    };
+    let known = paths::networks().map_err(unusable)?;
+    Ok(known
+        .into_iter()
+        .filter(|(_, layout)| of_it(layout))
+        .map(|(name, layout)| Running { name, layout })
+        .collect())
+}
+
 /// The network that the command line means: by name, by the manifest here, or the only one.
 pub(super) fn find(global: &Global) -> Result<Running, Failure> {
     if let Some(named) = named(global)? {

@@ -1,14 +1,20 @@
 //! `zmqnet plan`: what `apply` would do, and why.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::exit::{Exit, Outcome};
-use super::load::{self, ManifestArgs};
+use super::exit::{Exit, Failure, Outcome};
+use super::load::{self, Loaded, ManifestArgs};
 use super::ui::{self, Format, FormatArgs};
-use super::{Global, decisions, keys};
+use super::{Global, apply, decisions, keys};
 use crate::plan::change::{Change, Class, Op};
 use crate::plan::diff::diff;
 use crate::plan::{Instance, Plan};
+use crate::run::control::{Applied, Control};
+
+/// How long the supervisor of a network may take to be there.
+const SUPERVISOR_WAIT: Duration = Duration::from_secs(1);
 
 /// Show what `apply` would do, and change nothing.
 #[derive(Debug, clap::Args)]
@@ -18,6 +24,9 @@ pub struct Args {
     /// Say in words who binds, by which transport, on which port, in which order, and why.
     #[arg(long)]
     explain: bool,
+    /// Show what taking over a network would do that another manifest of the same name started.
+    #[arg(long)]
+    replace: bool,
     /// End with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
@@ -56,8 +65,7 @@ impl Args {
         let mut loaded = load::plan(global, &self.manifest)?;
         loaded.refuse_unplannable()?;
         let plan = &loaded.plan;
-        let empty = Plan::empty(plan.topology.clone());
-        let changes = diff(loaded.applied.as_ref().unwrap_or(&empty), plan);
+        let changes = self.changes(&loaded)?;
         if self.format.format == Format::Table {
             table(plan, loaded.applied.is_some(), &changes);
             for words in keys::missing::words(&loaded.topology, plan) {
@@ -87,6 +95,43 @@ impl Args {
         } else {
             Exit::Done
         })
+    }
+}
+
+impl Args {
+    /// What `apply` would do, as it would say it.
+    fn changes(&self, loaded: &Loaded) -> Result<Vec<Change>, Failure> {
+        let plan = &loaded.plan;
+        let Some(applied) = &loaded.applied else {
+            return Ok(diff(&Plan::empty(plan.topology.clone()), plan));
+        };
+        apply::refuse_stranger(&loaded.layout, plan, self.replace)?;
+        // Nobody is started for a question. Without a supervisor, who had failed is not known.
+        let foreseen = Control::connect(&loaded.layout, SUPERVISOR_WAIT)
+            .and_then(|mut control| control.foresee(plan));
+        let Applied {
+            mut changes, again, ..
+        } = foreseen.unwrap_or_else(|error| {
+            ui::talk(format_args!(
+                "zmqnet: {error}; `apply` also starts who had failed or was stopped"
+            ));
+            Applied {
+                changes: diff(applied, plan),
+                ..Applied::default()
+            }
+        });
+        for node in again {
+            changes.push(Change {
+                n: u32::try_from(changes.len() + 1).unwrap_or(u32::MAX),
+                needs: Vec::new(),
+                op: Op::Start,
+                node,
+                class: Class::Live,
+                cause: apply::AGAIN.to_owned(),
+                wires: Vec::new(),
+            });
+        }
+        Ok(changes)
     }
 }
 

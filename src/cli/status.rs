@@ -116,6 +116,11 @@ pub(super) fn nodes_table(status: &Status) -> String {
         ]);
     }
     let mut text = trimmed(&table);
+    if let Some(why) = &status.trouble {
+        text.push_str(&format!(
+            "\nsupervisor: runs on without its ledger, which a successor would miss: {why}"
+        ));
+    }
     for node in &status.nodes {
         if let Some(reason) = &node.reason {
             text.push_str(&format!("\n{}: {reason}", node.name));

@@ -60,9 +60,10 @@ pub fn talk(line: impl std::fmt::Display) {
     drop(anstream::stderr().write_all(format!("{line}\n").as_bytes()));
 }
 
-/// Clears the screen, where standard output is one.
+/// Clears the screen, where standard output is one that can be cleared.
 pub fn clear() {
-    if io::stdout().is_terminal() {
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    if io::stdout().is_terminal() && !is_dumb {
         raw(b"\x1b[2J\x1b[H");
     }
 }

@@ -173,6 +173,13 @@ impl Child {
         self
     }
 
+    /// Counts the restarts of an earlier supervisor's time against the limit too.
+    #[must_use]
+    pub fn remembering(mut self, recent: impl IntoIterator<Item = Duration>) -> Self {
+        self.recent = recent.into_iter().collect();
+        self
+    }
+
     /// Rests where an earlier supervisor left it: ended by itself, or stopped.
     pub fn rest(&mut self, since: Duration, is_done: bool, end: Option<End>) {
         self.enter(since, State::Stopped { is_done }, None);
@@ -228,6 +235,11 @@ impl Child {
     /// Lives started without being asked to.
     pub fn restarts(&self) -> u64 {
         self.restarts
+    }
+
+    /// When it was restarted lately, as far as that counts against the limit.
+    pub fn recent(&self) -> impl Iterator<Item = Duration> {
+        self.recent.iter().copied()
     }
 
     /// Tries missed in a row.

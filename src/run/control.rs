@@ -31,6 +31,8 @@ const START_PAUSE: Duration = Duration::from_micros(200);
 
 /// Follows a plan: the body is the Plan; answered with [`Applied`].
 pub const APPLY: &str = "apply";
+/// What [`APPLY`] would do, which is not done: the body is the Plan; answered with [`Applied`].
+pub const FORESEE: &str = "foresee";
 /// Waits for transitions or for everything to be settled: [`Wait`], answered with [`Waited`].
 pub const WAIT: &str = "wait";
 /// Reports: [`Look`]; the answer's body is the Status.
@@ -255,6 +257,13 @@ impl Control {
             vec![plan.into()],
             Duration::ZERO,
         )?;
+        Self::result(reply)
+    }
+
+    /// What it would do to follow a plan. Nothing is done.
+    pub fn foresee(&mut self, plan: &Plan) -> Result<Applied, ControlError> {
+        let plan = serde_json::to_vec(plan).expect("plans have only text keys");
+        let reply = self.ask(FORESEE, &Value::Null, vec![plan.into()], Duration::ZERO)?;
         Self::result(reply)
     }
 

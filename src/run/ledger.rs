@@ -39,51 +39,77 @@ impl fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
-/// An open ledger.
+/// An open ledger. One that cannot be written, on a full disk, is kept in memory, and written whole as
+/// soon as that can be done: it costs a successor knowledge, not the network its supervisor.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    file: File,
+    file: Option<File>,
     entries: Entries,
     lines: usize,
+    trouble: Option<String>,
 }
 
 impl Ledger {
-    /// Opens the ledger of a network, empty where there is none yet.
+    /// Opens the ledger of a network, empty where there is none yet. Fails where it cannot be read.
     pub fn open(layout: &Layout) -> Result<Self, LedgerError> {
         let path = layout.ledger_file();
         let (entries, lines) = read(&path)?;
         let mut ledger = Self {
-            file: create(&path)?,
+            file: None,
             path,
             entries,
             lines,
+            trouble: None,
         };
-        // Whatever a death left at the end is behind us then.
-        if ledger.file.metadata().is_ok_and(|meta| meta.len() > 0) {
-            ledger.compact()?;
+        if let Err(error) = ledger.begin() {
+            ledger.trouble = Some(error.to_string());
         }
         Ok(ledger)
     }
 
-    /// Writes a batch, in one write, and takes it into account.
+    fn begin(&mut self) -> Result<(), LedgerError> {
+        let file = create(&self.path)?;
+        // Whatever a death left at the end is behind us then.
+        if file.metadata().is_ok_and(|meta| meta.len() > 0) {
+            return self.compact();
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Takes a batch into account, and writes it in one write.
     pub fn record(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        for record in records {
+            self.entries.apply(record.clone());
+        }
+        let written = self.write(records);
+        self.trouble = written.as_ref().err().map(ToString::to_string);
+        written
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), LedgerError> {
+        // What could not be written before is missing in the file, and may end in half a line.
+        let Some(file) = self.file.as_mut().filter(|_| self.trouble.is_none()) else {
+            return self.compact();
+        };
         let mut text = Vec::new();
         for record in records {
             serde_json::to_writer(&mut text, record).expect("records have only text keys");
             text.push(b'\n');
         }
-        self.file
-            .write_all(&text)
+        file.write_all(&text)
             .map_err(|error| failed(&self.path, error))?;
-        for record in records {
-            self.entries.apply(record.clone());
-        }
         self.lines += records.len();
         if self.lines > HISTORY_LINES_MAX + 4 * self.entries.len() {
             self.compact()?;
         }
         Ok(())
+    }
+
+    /// Why it is not written, while it is not.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// What is known of each instance.
@@ -105,7 +131,7 @@ impl Ledger {
         let mut file = create(&fresh)?;
         file.write_all(&text).map_err(wrap)?;
         fs::rename(&fresh, &self.path).map_err(wrap)?;
-        self.file = file;
+        self.file = Some(file);
         self.lines = records.len();
         Ok(())
     }
@@ -260,6 +286,32 @@ mod tests {
         let b = again.entries().get(&"b".into()).unwrap();
         assert_eq!(b.wanted, Wanted::Stopped);
         assert_eq!(load(&layout).unwrap(), *again.entries());
+    }
+
+    #[test]
+    fn one_that_cannot_be_written_is_kept_in_memory_and_written_whole_later() {
+        let layout = scratch("full");
+        let mut ledger = Ledger::open(&layout).unwrap();
+        ledger.record(&[intent("a", 1)]).unwrap();
+        assert_eq!(ledger.trouble(), None);
+        drop(ledger);
+        // Nothing can be written beside it: a directory stands there.
+        let fresh = layout.ledger_file().with_extension("new");
+        fs::create_dir(&fresh).unwrap();
+        let mut ledger = Ledger::open(&layout).unwrap();
+        assert!(
+            ledger
+                .trouble()
+                .is_some_and(|why| why.contains("ledger.new"))
+        );
+        assert!(ledger.record(&[intent("b", 1)]).is_err());
+        assert_eq!(ledger.entries().len(), 2);
+        assert_eq!(load(&layout).unwrap().len(), 1, "what was there stays");
+        fs::remove_dir(&fresh).unwrap();
+        ledger.record(&[intent("c", 1)]).unwrap();
+        assert_eq!(ledger.trouble(), None);
+        assert_eq!(load(&layout).unwrap(), *ledger.entries());
+        assert_eq!(ledger.entries().len(), 3);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Status {
     pub supervisor: Runner,
     /// The process that holds the others.
     pub keeper: Runner,
+    /// Why the supervisor cannot keep what it knows for a successor, while it cannot: a full disk.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
     /// Every instance, in manifest order.
     pub nodes: Vec<NodeStatus>,
     /// Every planned wire, in the order of the plan.

@@ -406,3 +406,76 @@ fn a_port_that_moves_is_taken_when_it_is_free() {
     apply(&[("b", one)]);
     world.ok(&["down"]);
 }
+
+#[test]
+fn what_is_not_ready_in_time_is_shown_with_its_last_lines() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: late\nnodes:\n  \
+         a:\n    command: [sh, -c, 'echo still at it; exec sleep 1000']\n    \
+         probe: {exec: ['false'], every: 200ms, grace: 60s}\n  \
+         b: {command: [sh, -c, 'echo all is well; exec sleep 1000']}\n",
+    );
+    let late = world.run(&["apply", "--timeout", "2s"]);
+    assert_eq!(late.code, 4, "{late:?}");
+    assert!(late.stderr.contains("  | still at it"), "{late:?}");
+    assert!(
+        !late.stderr.contains("all is well"),
+        "it is ready: {late:?}"
+    );
+}
+
+/// Has a port without listening on it: the near end of a connection, or bound and nothing else.
+const HAS_A_PORT: &str = "\
+import socket, sys, time
+mine = socket.socket()
+mine.bind(('127.0.0.1', int(sys.argv[1])))
+if sys.argv[2] == 'connected':
+    listener = socket.create_server(('127.0.0.1', 0))
+    mine.connect(listener.getsockname())
+print('there', flush=True)
+time.sleep(1000)
+";
+
+#[test]
+fn a_port_that_somebody_has_without_listening_is_named_with_its_line() {
+    let world = World::new();
+    world.write("has.py", HAS_A_PORT);
+    let first = ports(10);
+    let (last, port) = (first + 8, first + 9);
+    world.write(
+        "topology.yaml",
+        &format!(
+            "zmqnet: 1\nname: silent\ndefaults: {{ports: {first}..{last}}}\nnodes:\n  \
+             q: {{kind: replica, replicas: {{a: {{port: {port}}}, b: {{}}}}, restart: never}}\nlinks:\n  \
+             m: {{pattern: mesh, among: [q]}}\n"
+        ),
+    );
+    for how in ["bound", "connected"] {
+        let mut thief = world.command("python3");
+        let mut thief = Running::start(thief.args(["has.py", &port.to_string(), how]));
+        let mut said = [0; 5];
+        thief
+            .0
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut said)
+            .unwrap();
+        let failed = world.run(&["apply"]);
+        assert_eq!(failed.code, 1, "{failed:?}");
+        let line = format!("cannot bind tcp://127.0.0.1:{port}");
+        assert!(
+            failed.stderr.contains(&line) && failed.stderr.contains("topology.yaml:5"),
+            "{how}: {failed:?}"
+        );
+        let pid = format!("process {}", thief.0.id());
+        assert_eq!(
+            failed.stderr.contains(&pid),
+            how == "connected",
+            "{failed:?}"
+        );
+    }
+    world.ok(&["apply"]);
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::apply::hello;
 use crate::kill::{kill, runners};
-use crate::support::{Ran, Running, World, is_free, wait_for};
+use crate::support::{Ran, Running, World, is_free, wait_for, zmqnet};
 
 /// Living processes of a world: every process of its networks carries its runtime directory in its
 /// environment, or its mark.
@@ -212,4 +212,101 @@ fn a_keeper_that_was_told_goes_on_where_who_told_it_is_gone() {
     let down = world.ok(&["down"]);
     assert!(down.stderr.contains("told is down"), "{down:?}");
     assert_eq!(left(&mark), Vec::<String>::new());
+}
+
+/// The living processes of a world that hold a file open.
+fn holders(world: &World, file: &std::path::Path) -> Vec<String> {
+    let holds = |process: &String| {
+        let (pid, _) = process.split_once(':').unwrap();
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        open.flatten()
+            .any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == file))
+    };
+    let living = left(&world.dir().to_string_lossy());
+    living.into_iter().filter(holds).collect()
+}
+
+#[test]
+fn what_the_caller_holds_open_is_kept_by_nobody_of_the_network() {
+    let world = World::new();
+    hello(&world);
+    let lock = world.write("lock", "");
+    let shell = |script: &str| {
+        let mut command = world.command("sh");
+        command.args(["-c", script, zmqnet()]);
+        command
+    };
+    // Whoever is started in the plain way has it.
+    let plain = Running::start(&mut shell("exec 9>>lock; exec sleep 1000"));
+    wait_for("the lock to be open", || {
+        (holders(&world, &lock).len() == 1).then_some(())
+    });
+    drop(plain);
+    let applied = Ran::of(&mut shell("exec 9>>lock; \"$0\" apply"));
+    assert_eq!(applied.code, 0, "{applied:?}");
+    assert_eq!(holders(&world, &lock), Vec::<String>::new());
+    // The next keeper and supervisor neither, whoever starts them.
+    let (keeper, supervisor) = runners(&world);
+    kill(&world, "-9", keeper);
+    kill(&world, "-9", supervisor);
+    let status = Ran::of(&mut shell("exec 9>>lock; \"$0\" status"));
+    assert_eq!(status.code, 0, "{status:?}");
+    assert_ne!(runners(&world).0, keeper);
+    assert_eq!(holders(&world, &lock), Vec::<String>::new());
+}
+
+#[test]
+fn sockets_of_a_network_that_was_killed_whole_go_with_the_next_down() {
+    let world = World::new();
+    hello(&world);
+    for down in [&["down"][..], &["down", "-T", "hello"]] {
+        world.ok(&["apply"]);
+        // Who is killed later may start again who was killed before.
+        wait_for("the end of everything", || {
+            let living = left(&world.dir().to_string_lossy());
+            let pids = living.iter().map(|it| it.split_once(':').unwrap().0);
+            Ran::of(world.command("kill").arg("-9").args(pids));
+            living.is_empty().then_some(())
+        });
+        assert!(
+            !sockets(&world).is_empty(),
+            "whoever is killed removes nothing"
+        );
+        let down = world.ok(down);
+        assert!(down.stderr.contains("nothing to take down"), "{down:?}");
+        assert_eq!(sockets(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_supervisor_that_cannot_write_its_ledger_runs_on_and_says_so() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: full\nnodes:\n  \
+         quick: {command: [sleep, '1000']}\n  \
+         slow: {command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"], stop: {grace: 4s}}\n",
+    );
+    world.ok(&["apply"]);
+    let words = "runs on without its ledger";
+    assert!(!world.ok(&["status"]).stdout.contains(words));
+    // As on a full disk, nothing can be written beside it: a directory stands there.
+    let fresh = world.path("state/zmqnet/full/ledger.new");
+    fs::create_dir(&fresh).unwrap();
+    kill(&world, "-9", runners(&world).1);
+    let status = world.ok(&["status"]).stdout;
+    assert!(
+        status.contains(words) && status.contains("ledger.new"),
+        "{status}"
+    );
+    let stopped = world.ok(&["stop", "quick"]);
+    assert!(!stopped.stderr.contains("waiting for"), "{stopped:?}");
+    let down = world.ok(&["down"]);
+    assert!(
+        down.stderr.contains("full: waiting for") && down.stderr.contains("slow (pid "),
+        "{down:?}"
+    );
+    assert_eq!(left(&world.dir().to_string_lossy()), Vec::<String>::new());
 }

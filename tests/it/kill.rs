@@ -215,3 +215,33 @@ fn a_stopped_supervisor_or_keeper_is_replaced_by_the_next_command() {
     world.ok(&["down"]);
     assert_eq!(world.run(&["status"]).code, 69);
 }
+
+#[test]
+fn restarts_count_against_the_limit_whichever_supervisor_saw_them() {
+    let world = World::new();
+    world.write(
+        "topology.yaml",
+        "zmqnet: 1\nname: counts\nnodes:\n  \
+         a: {command: [sleep, '1000'], restart: {backoff: 10ms..20ms, limit: 5/10m}}\n",
+    );
+    world.ok(&["apply"]);
+    for life in 1..=5 {
+        let before = pid(&world, "a").unwrap();
+        kill(&world, "-9", before);
+        wait_for("the next life", || {
+            let node = node(&world, "a");
+            let is_new = node["pid"].as_u64().is_some_and(|pid| pid != before);
+            (is_new && node["state"] == "ready").then_some(())
+        });
+        assert_eq!(node(&world, "a")["restarts"], life);
+        if life % 2 == 0 {
+            kill(&world, "-9", runners(&world).1);
+        }
+    }
+    kill(&world, "-9", pid(&world, "a").unwrap());
+    let failed = in_state(&world, "a", "failed");
+    assert!(
+        failed["reason"].as_str().unwrap().contains("5 times"),
+        "{failed}"
+    );
+}

@@ -408,3 +408,38 @@ fn a_network_without_a_name_has_that_of_its_file_made_one() {
     let plan = world.ok(&["plan", "my net.yaml", "-o", "json"]).json();
     assert_eq!(plan["topology"], "my-net");
 }
+
+#[test]
+fn plan_says_what_apply_does_of_who_was_stopped_and_of_another_manifest() {
+    let world = World::new();
+    crate::apply::hello(&world);
+    world.ok(&["apply"]);
+    let changes = |code: i32| {
+        let ran = world.run(&["plan", "-o", "json", "--detailed-exitcode"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+        ran.json()["changes"].as_array().unwrap().clone()
+    };
+    assert_eq!(changes(0), Vec::<serde_json::Value>::new());
+    world.ok(&["stop", "tick"]);
+    let stopped = changes(2);
+    assert_eq!(stopped.len(), 1, "{stopped:?}");
+    let cause = stopped[0]["cause"].as_str().unwrap();
+    assert_eq!(
+        (&stopped[0]["op"], &stopped[0]["node"]),
+        (&"start".into(), &"tick".into())
+    );
+    let applied = world.ok(&["apply"]);
+    let said = format!("+ start tick: {cause}\n");
+    assert!(applied.stderr.contains(&said), "{applied:?}");
+    assert_eq!(changes(0), Vec::<serde_json::Value>::new());
+
+    let text = std::fs::read_to_string(world.path("topology.yaml")).unwrap();
+    world.write("other.yaml", &text.replace("echo begun", "echo other"));
+    for verb in ["plan", "apply"] {
+        let refused = world.run(&[verb, "other.yaml"]);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("has the same name"), "{refused:?}");
+    }
+    let taken = world.ok(&["plan", "other.yaml", "--replace"]);
+    assert!(taken.stdout.contains("restart  tick"), "{taken:?}");
+}

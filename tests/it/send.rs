@@ -322,6 +322,7 @@ fn wrong_numbers_are_usage_errors() {
         &["send", "-n", "alpha", "-t", "0s", "x"],
         &["send", "-n", "alpha", "-d", "5", "x"],
         &["bench", "-n", "alpha", "-d", "banana"],
+        &["bench", "-n", "alpha", "-d", "0s"],
         &["send", "--endpoint", "tcp://*:1", "x"],
         &["send", "x"],
         &["serve"],
@@ -366,6 +367,11 @@ fn a_benchmark_appends_a_line_of_zmq_nets_keys() {
         "{}",
         next.stdout
     );
+    let lost = mesh
+        .world
+        .run(&["bench", "-n", "alpha", "-d", "50ms", "-o", "nowhere/r.json"]);
+    assert_eq!(lost.code, 66, "{lost:?}");
+    assert!(lost.stderr.contains("msg/sec, p50"), "{lost:?}");
     let disabled = mesh.world.ok(&["bench", "-n", "nobody", "-X"]);
     assert_eq!(disabled.stderr, "this client is disabled, exiting\n");
     let dead = format!("tcp://127.0.0.1:{}", ports(1));

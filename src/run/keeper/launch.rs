@@ -46,6 +46,8 @@ const LOCK_WAIT: Duration = Duration::from_secs(15);
 const ENDING_WAIT: Duration = Duration::from_secs(1);
 /// What a thread needs that only waits.
 const REAPER_STACK_BYTES: usize = 32 * 1024;
+/// The first descriptor that is no standard stream.
+const FIRST_BEYOND_STANDARD: i32 = 3;
 /// Between two looks at a lock; contention is rare and short.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -177,6 +179,25 @@ pub fn ensure_after(
     Ok((keeper, true))
 }
 
+/// Does something while nobody can start a keeper, if nothing of the network lives; whether it did.
+pub fn while_nothing_lives(
+    layout: &Layout,
+    lives: impl FnOnce() -> bool,
+    then: impl FnOnce(),
+) -> Result<bool, LaunchError> {
+    // Where there is no lock there was never a network.
+    if !layout.state.is_dir() {
+        return Ok(false);
+    }
+    let path = layout.lock_file();
+    let _lock = locked(&path, LOCK_WAIT)?.ok_or(LaunchError::Locked { path })?;
+    let is_free = !lives();
+    if is_free {
+        then();
+    }
+    Ok(is_free)
+}
+
 /// Ends a supervisor that does not answer, and what it ran for probes, if proven to be ours: its keeper
 /// starts another one, and nothing else is touched.
 pub fn replace_supervisor(layout: &Layout) {
@@ -290,6 +311,9 @@ fn start(
     if supervision == Supervision::Alone {
         command.arg(ALONE);
     }
+    // What our caller holds open, a lock or the end of a pipe, is not the network's to keep: of our own
+    // descriptors none is handed on by being left open.
+    close_fds::set_fds_cloexec_threadsafe(FIRST_BEYOND_STANDARD, &[]);
     let mut keeper = command.spawn().map_err(LaunchError::Start)?;
     // A supervisor or an `up` may outlive the keeper it started, and must not keep its corpse. Most
     // commands end long before, and the thread with them.

@@ -21,7 +21,7 @@ use super::archive::{Archive, archives, standing};
 /// The hidden entry point that rotates one log: `__rotate LOG SIZE KEEP`.
 pub const ROTATE_ENTRY: &str = "__rotate";
 
-/// How far back the last line's start is looked for; a longer line is cut.
+/// The longest line that is kept whole; a longer one is cut, at the size of an archive.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 /// The most archives that one rotation makes; the next one goes on.
 const PIECES_MAX: u32 = 1_000;
@@ -109,10 +109,14 @@ fn moved(log: &Path, file: &File, size_bytes: u64) -> io::Result<Rotated> {
         0 => length,
         size => start.saturating_add(size).min(length),
     };
-    let whole = line_end(file, start, piece)?;
-    let Some(end) = whole.map_or_else(|| line_end(file, start, length), |end| Ok(Some(end)))?
-    else {
-        return Ok(Rotated::Nothing);
+    let end = match line_end(file, start, piece)? {
+        Some(end) => end,
+        // One line is longer than the size: it stays whole if it ends soon enough.
+        None => match first_line_end(file, piece, length.min(start + LINE_BYTES_MAX))? {
+            Some(end) => end,
+            None if length - start >= LINE_BYTES_MAX => piece,
+            None => return Ok(Rotated::Nothing),
+        },
     };
     let archive = Archive { epoch, start, end };
     copy(log, file, &archive)?;
@@ -168,6 +172,21 @@ pub(super) fn line_end(file: &File, start: u64, length: u64) -> io::Result<Optio
             return Ok(Some(length));
         }
         end = from;
+    }
+    Ok(None)
+}
+
+/// Just after the first newline of a range.
+fn first_line_end(file: &File, from: u64, to: u64) -> io::Result<Option<u64>> {
+    let mut block = vec![0; BLOCK_BYTES as usize];
+    let mut at = from;
+    while at < to {
+        let part = &mut block[..BLOCK_BYTES.min(to - at) as usize];
+        file.read_exact_at(part, at)?;
+        if let Some(found) = part.iter().position(|byte| *byte == b'\n') {
+            return Ok(Some(at + found as u64 + 1));
+        }
+        at += part.len() as u64;
     }
     Ok(None)
 }

@@ -110,6 +110,9 @@ impl Supervisor {
         let base_env = recovery::load(&layout.base_env_file())?.unwrap_or_default();
         let records = recovery::load(&layout.wishes_file())?.unwrap_or_default();
         let ledger = Ledger::open(&layout).map_err(SupervisorError::Ledger)?;
+        if let Some(why) = ledger.trouble() {
+            tracing::error!(why, "cannot write the ledger, and goes on without");
+        }
         let seed = fastrand::u64(..);
         let mut supervisor = Self {
             network: Network::new(Plan::empty(TopologyName::new("")), seed),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::member::Wish;
+use super::member::{Member, Wish};
 use super::network::Network;
 use crate::lifecycle::{Event, Phase};
 use crate::model::name::InstanceName;
@@ -88,16 +88,7 @@ impl Network {
         member.follow(instance.clone());
         let was_leaving = member.wish == Wish::Leaving;
         let is_manual = member.process().run == Run::Manual;
-        let has_failed = match member.child.phase() {
-            Phase::Failed => true,
-            Phase::Stopped | Phase::Stopping => member.wish == Wish::Held || was_leaving,
-            Phase::Waiting
-            | Phase::Starting
-            | Phase::Probing
-            | Phase::Ready
-            | Phase::Suspect
-            | Phase::BackingOff => false,
-        };
+        let has_failed = has_failed(member);
         if has_failed && !was_leaving && others == Others::Stay {
             return false;
         }
@@ -114,6 +105,29 @@ impl Network {
             self.step(now, name, Event::Start);
         }
         has_failed && !is_changed && !was_leaving
+    }
+
+    /// The instances that [`Network::apply`] would start again.
+    pub(super) fn foresee(&self, plan: &Plan, changes: &[Change]) -> Vec<InstanceName> {
+        let is_changed = |name: &InstanceName| {
+            let mut own = changes.iter().filter(|change| change.node == *name);
+            own.any(|change| change.op == Op::Restart)
+        };
+        let is_again = |instance: &&Instance| {
+            let Some(process) = &instance.process else {
+                return false;
+            };
+            let Some(member) = self.members.get(&instance.name) else {
+                return false;
+            };
+            let stays = process.run == Run::Manual && member.is_at_rest();
+            has_failed(member)
+                && member.wish != Wish::Leaving
+                && !stays
+                && !is_changed(&instance.name)
+        };
+        let again = plan.instances.iter().filter(is_again);
+        again.map(|instance| instance.name.clone()).collect()
     }
 
     /// Starts instances by hand.
@@ -145,5 +159,19 @@ impl Network {
                 self.step(now, name, Event::Restart);
             }
         }
+    }
+}
+
+/// Whether a member does not run as planned, and would start again where its plan is applied.
+fn has_failed(member: &Member) -> bool {
+    match member.child.phase() {
+        Phase::Failed => true,
+        Phase::Stopped | Phase::Stopping => matches!(member.wish, Wish::Held | Wish::Leaving),
+        Phase::Waiting
+        | Phase::Starting
+        | Phase::Probing
+        | Phase::Ready
+        | Phase::Suspect
+        | Phase::BackingOff => false,
     }
 }

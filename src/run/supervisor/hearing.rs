@@ -3,6 +3,8 @@
 //!
 //! The first list decides who is adopted and who begins; the list of a new keeper, who ended unseen.
 
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::acting::Supervisor;
@@ -13,12 +15,32 @@ use crate::lifecycle::{End, Event, Phase};
 use crate::model::name::InstanceName;
 use crate::model::policy::ProbeHow;
 use crate::plan::digest;
-use crate::plan::{Exec, Plan};
+use crate::plan::{Exec, Instance, Plan, Port};
 use crate::run::keeper::protocol::{Child, Ended, Event as KeeperEvent, Notice, Status};
 use crate::run::ledger::Record;
 use crate::run::node::{BIND_EXIT, STORE_EXIT};
 use crate::run::procfs;
 use crate::run::tag::NetworkId;
+
+/// A port that somebody has who does not listen on it: bound only, or the near end of a connection. The
+/// kernel names the holder of the latter.
+fn held_in_silence(instance: &Instance) -> Option<(&Port, Option<(u32, String)>)> {
+    instance.ports.iter().find_map(|port| {
+        let text = port.bind.to_string();
+        let wanted: SocketAddr = text.strip_prefix("tcp://")?.parse().ok()?;
+        let error = TcpListener::bind(wanted).err()?;
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return None;
+        }
+        let connections = procfs::connections_tcp();
+        let ends = connections.iter().filter(|it| {
+            let is_any = wanted.ip().is_unspecified();
+            it.local.port() == wanted.port() && (is_any || it.local.ip() == wanted.ip())
+        });
+        let holder = ends.filter_map(|end| procfs::holder(end.inode)).next();
+        Some((port, holder))
+    })
+}
 
 fn end(status: Status) -> End {
     match status {
@@ -125,13 +147,14 @@ impl Supervisor {
             let is_left = holder.as_ref().is_some_and(|(pid, _)| is_own(*pid));
             (is_role || !is_left).then_some((port, holder))
         });
+        let taken = taken.or_else(|| is_role.then(|| held_in_silence(instance)).flatten());
         let Some((port, holder)) = taken else {
             let unknown = "cannot bind one of its endpoints; its log says which";
             return is_role.then(|| unknown.to_owned());
         };
         let holder = match holder {
             Some((pid, program)) => format!("process {pid} ({program})"),
-            None => "a process of another user".to_owned(),
+            None => "a process that cannot be seen".to_owned(),
         };
         let origin = &port.origin;
         Some(format!(
@@ -181,7 +204,9 @@ impl Supervisor {
             let generation = living
                 .map_or(0, |child| child.generation)
                 .max(record.generation);
-            member.child = member.child.clone().resumed(generation, record.restarts);
+            let recent = record.recent_ms.iter().copied().map(Duration::from_millis);
+            let child = member.child.clone().resumed(generation, record.restarts);
+            member.child = child.remembering(recent);
             if record.is_held {
                 member.wish = Wish::Held;
             } else if record.is_wanted {

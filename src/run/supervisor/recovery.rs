@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub(super) struct Record {
     pub(super) generation: u64,
     /// Lives started without being asked to.
     pub(super) restarts: u64,
+    /// When it was restarted lately, as far as that counts against the limit: milliseconds since 1970.
+    #[serde(default)]
+    pub(super) recent_ms: Vec<u64>,
     /// Whether somebody started it by hand.
     #[serde(default)]
     pub(super) is_wanted: bool,
@@ -51,12 +55,20 @@ impl Record {
     /// later life: one that was begun was neither at rest nor held.
     pub(super) fn overtaken_by(self, started: Option<&Entry>) -> Self {
         match started {
-            Some(entry) if entry.generation > self.generation => Self {
-                generation: entry.generation,
-                restarts: u64::from(entry.restarts),
-                is_wanted: self.is_wanted,
-                ..Self::default()
-            },
+            Some(entry) if entry.generation > self.generation => {
+                let restarts = u64::from(entry.restarts);
+                let mut recent_ms = self.recent_ms;
+                if restarts > self.restarts {
+                    recent_ms.push(entry.started_at_ms);
+                }
+                Self {
+                    generation: entry.generation,
+                    restarts,
+                    recent_ms,
+                    is_wanted: self.is_wanted,
+                    ..Self::default()
+                }
+            }
             Some(_) | None => self,
         }
     }
@@ -95,16 +107,21 @@ pub(super) fn records(network: &Network) -> Records {
         let record = Record {
             generation: child.generation(),
             restarts: child.restarts(),
+            recent_ms: child.recent().map(millis).collect(),
             is_wanted: member.wish == Wish::Wanted,
             is_held: member.wish == Wish::Held,
             was_ready: member.was_ready,
             rest,
             end: child.end(),
-            since_ms: u64::try_from(child.since().as_millis()).unwrap_or(u64::MAX),
+            since_ms: millis(child.since()),
         };
         (name.clone(), record)
     };
     network.members.iter().map(record).collect()
+}
+
+fn millis(at: Duration) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Leaves a plan, and what its programs get of the environment, for the supervisor that starts next.
@@ -147,6 +164,7 @@ mod tests {
     fn a_life_begun_after_the_record_was_written_is_neither_at_rest_nor_held() {
         let record = Record {
             generation: 2,
+            recent_ms: vec![3],
             is_held: true,
             rest: Some(Rest::Done),
             ..Record::default()
@@ -154,12 +172,14 @@ mod tests {
         let entry = |generation| Entry {
             generation,
             restarts: 5,
+            started_at_ms: 7,
             ..Entry::default()
         };
         assert_eq!(record.clone().overtaken_by(None), record);
         assert_eq!(record.clone().overtaken_by(Some(&entry(2))), record);
         let later = record.overtaken_by(Some(&entry(3)));
         assert_eq!((later.generation, later.restarts), (3, 5));
+        assert_eq!(later.recent_ms, [3, 7]);
         assert_eq!((later.is_held, later.rest), (false, None));
     }
 }

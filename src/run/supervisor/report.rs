@@ -83,6 +83,7 @@ impl Supervisor {
                 keeper: Runner {
                     pid: self.keeping.pid(),
                 },
+                trouble: self.ledger.trouble().map(str::to_owned),
                 nodes,
                 wires: Vec::new(),
                 refused: Vec::new(),
@@ -233,11 +234,11 @@ fn listeners(facts: &Value) -> Option<ListenersStatus> {
     })
 }
 
-/// Reads the log of what fails, and whether somebody listens where an external one should.
+/// Reads the log of what fails or is not ready yet, and whether somebody listens where an external one should.
 fn look_around(layout: &Layout, node: &mut NodeStatus) {
     let is_failing = matches!(node.state, Phase::Failed | Phase::BackingOff)
         || (node.restarts > 0 && node.state != Phase::Ready);
-    if is_failing {
+    if is_failing || (node.goal == Goal::Pending && node.pid.is_some()) {
         node.log = logs::tail_of(layout, &node.name);
     }
     if node.kind == "external" && !node.endpoints.is_empty() {

@@ -81,6 +81,7 @@ impl Supervisor {
         match request.verb.as_str() {
             "ping" => self.done(to, &Value::Null),
             control::APPLY => self.follow(to, request)?,
+            control::FORESEE => self.foresee(to, &request)?,
             control::WAIT => self.await_settled(to, params(request.params)?)?,
             control::STATUS => {
                 let look: Look = params(request.params)?;
@@ -102,14 +103,8 @@ impl Supervisor {
     }
 
     fn follow(&mut self, to: &ReplyTo, request: Request) -> Result<(), Refused> {
+        let plan = plan_in(&request)?;
         let Apply { base_env } = params(request.params)?;
-        let body = request.body.first().cloned().unwrap_or_default();
-        let plan: Plan = serde_json::from_slice(&body).map_err(|error| {
-            (
-                zn1::BAD_REQUEST,
-                format!("the plan is not understood: {error}"),
-            )
-        })?;
         if let Some(unbuilt) = plan.unbuilt.first() {
             return Err((zn1::NOT_BUILT, format!("{} is not built yet", unbuilt.what)));
         }
@@ -141,6 +136,18 @@ impl Supervisor {
                 version,
             },
         );
+        Ok(())
+    }
+
+    fn foresee(&mut self, to: &ReplyTo, request: &Request) -> Result<(), Refused> {
+        let plan = plan_in(request)?;
+        let changes = diff(&self.network.plan, &plan);
+        let foreseen = Applied {
+            again: self.network.foresee(&plan, &changes),
+            changes,
+            version: self.network.version,
+        };
+        self.done(to, &foreseen);
         Ok(())
     }
 
@@ -246,6 +253,17 @@ impl Supervisor {
             tracing::debug!(?error, "an answer met nobody");
         }
     }
+}
+
+/// The plan that a request carries.
+fn plan_in(request: &Request) -> Result<Plan, Refused> {
+    let body = request.body.first().cloned().unwrap_or_default();
+    serde_json::from_slice(&body).map_err(|error| {
+        (
+            zn1::BAD_REQUEST,
+            format!("the plan is not understood: {error}"),
+        )
+    })
 }
 
 fn params<T: DeserializeOwned>(params: Value) -> Result<T, Refused> {

@@ -106,3 +106,32 @@ fn at_the_size_nothing_is_rotated_and_one_byte_over_it_is() {
     assert!(matches!(rotate(&log, 9, 5).unwrap(), Rotated::Moved(_)));
     assert!(rotate(Path::new("/nowhere/a.log"), 0, 5).is_err());
 }
+
+#[test]
+fn an_endless_line_is_cut_at_the_size_and_a_long_one_is_not() {
+    let log = scratch("endless");
+    let mut file = writer(&log);
+    let size = 64 * 1024;
+    let long = "x".repeat(3 * size as usize);
+    write!(file, "{long}").unwrap();
+    assert_eq!(
+        rotate(&log, size, 99).unwrap(),
+        Rotated::Nothing,
+        "it may end yet"
+    );
+    writeln!(file).unwrap();
+    assert!(matches!(rotate(&log, size, 99).unwrap(), Rotated::Moved(_)));
+    let sizes = |log: &Path| -> Vec<u64> {
+        let all = archives(log).unwrap();
+        all.iter()
+            .map(|archive| archive.end - archive.start)
+            .collect()
+    };
+    assert_eq!(sizes(&log), [3 * size + 1], "it stays whole");
+    let endless = "y".repeat(4 * LINE_BYTES_MAX as usize);
+    write!(file, "{endless}").unwrap();
+    assert!(matches!(rotate(&log, size, 9).unwrap(), Rotated::Moved(_)));
+    assert_eq!(sizes(&log), [size; 9]);
+    let left = file.metadata().unwrap().len() - archives(&log).unwrap().last().unwrap().end;
+    assert!(left < LINE_BYTES_MAX, "{left}");
+}
