@@ -1,7 +1,8 @@
 //! Tasks handed ahead: a fast plain worker is given its next tasks before it has answered, so that it does
 //! not wait a round trip between any two of them.
 //!
-//! What is handed ahead is expected to be begun within [`TOGETHER_MAX`], goes to nobody while somebody is
+//! What is handed ahead is expected to be begun within [`TOGETHER_MAX`], by what its worker's tasks took and
+//! by what those of its service take with the slow ones among them. It goes to nobody while somebody is
 //! idle, and is taken back unharmed with a worker that is lost before it began. Only plain workers
 //! have it: a REP socket does what it has in order, so that the first it has not answered is all that it
 //! may have begun. It never holds a task for a worker: each has its lease, which counts from when it is
@@ -18,13 +19,17 @@ use super::{Machine, Peer};
 
 /// How long all that a worker has may be expected to take it.
 const TOGETHER_MAX: Duration = Duration::from_millis(1);
-/// A task that takes as long shows that there are slow ones of its service.
-const SLOW: Duration = Duration::from_millis(20);
+/// A task that takes as long shows that there are slow ones of its service. Much longer than a busy machine
+/// lets a process wait for its turn: what stood still for that says nothing of the tasks.
+const SLOW: Duration = Duration::from_millis(250);
 /// For so many times as long as it takes nothing of its service is handed ahead, and at most.
 const CALM_TIMES: u32 = 20;
 const CALM_MAX: Duration = Duration::from_secs(60);
-/// One part in so many is what the last task counts in the average.
+/// One part in so many is what the last task counts in the average of its worker.
 const AVERAGED: u32 = 8;
+/// So many tasks of a service count in its mean, which is what it costs on the average to wait behind one,
+/// slow ones with the share that they have.
+const MEANT: u32 = 1_024;
 
 /// How fast a worker is, as far as it has shown.
 #[derive(Debug)]
@@ -60,22 +65,39 @@ impl Pace {
         took
     }
 
-    /// How many tasks it may have.
-    fn room(&self, most: u32) -> usize {
-        let fit = TOGETHER_MAX.as_nanos() / self.average.as_nanos().max(1);
+    /// How many tasks it may have; one where what it does now takes longer than it was expected to.
+    fn room(&self, now: Duration, mean: Duration, most: u32) -> usize {
+        if now.saturating_sub(self.begun) > TOGETHER_MAX {
+            return 1;
+        }
+        let fit = TOGETHER_MAX.as_nanos() / self.average.max(mean).as_nanos().max(1);
         usize::try_from(fit.clamp(1, most.into())).expect("at most a small number")
+    }
+}
+
+/// What the tasks of a service take on the average: of all of them, then of the last.
+#[derive(Debug, Default)]
+pub(super) struct Mean {
+    count: u32,
+    value: Duration,
+}
+
+impl Mean {
+    fn add(&mut self, took: Duration) {
+        self.count = (self.count + 1).min(MEANT);
+        self.value = (self.value * (self.count - 1) + took) / self.count;
     }
 }
 
 impl Peer {
     /// Whether all that it was given is there and was never another's: who ends its workers is to be
     /// the only one that is blamed for it.
-    fn takes_more(&self, most: u32, is_new: impl Fn(Key) -> bool) -> bool {
+    fn takes_more(&self, room: impl Fn(&Pace) -> usize, is_new: impl Fn(Key) -> bool) -> bool {
         let Some((worker, first)) = self.worker.as_ref().zip(self.leases.first()) else {
             return false;
         };
         let owes_only_these = worker.owes == self.leases.len();
-        owes_only_these && is_new(*first) && self.leases.len() < worker.pace.room(most)
+        owes_only_these && is_new(*first) && self.leases.len() < room(&worker.pace)
     }
 }
 
@@ -90,14 +112,15 @@ impl Machine {
         if self.tasks.of(key).given > 0 {
             return false;
         }
+        let (now, most) = (self.now, self.config.ahead);
+        let mean = self.services.of(service).mean.value;
         while let Some(conn) = self.services.of(service).eager.pop_front() {
-            let most = self.config.ahead;
             let is_wanted = self.services.pinned((service, conn)).is_some();
             let peer = self.peers.get_mut(&conn);
             let peer = peer.expect("who is gone stands in no turn");
             let is_new = |key| self.tasks.get(key).is_some_and(|task| task.given == 1);
             // What it alone is to do is next.
-            if is_wanted || !peer.takes_more(most, is_new) {
+            if is_wanted || !peer.takes_more(|pace| pace.room(now, mean, most), is_new) {
                 let worker = peer.worker.as_mut();
                 worker.expect("only workers stand in turn").pace.is_in_turn = false;
                 continue;
@@ -138,6 +161,7 @@ impl Machine {
         if let Some(worker) = peer.and_then(|peer| peer.worker.as_mut()) {
             let took = worker.pace.done(self.now);
             let service = worker.service;
+            self.services.of(service).mean.add(took);
             self.calm(service, took);
         }
     }

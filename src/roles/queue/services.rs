@@ -12,6 +12,7 @@ use crate::model::limits::queue::SERVICES_MAX;
 use crate::roles::machine::{Caller, Conn};
 
 use super::age::Waits;
+use super::ahead::Mean;
 use super::pins::Pin;
 use super::tasks::Key;
 use super::timers::TimerKey;
@@ -62,6 +63,8 @@ pub(super) struct Service {
     pub(super) eager: VecDeque<Conn>,
     /// Nothing is handed ahead before.
     pub(super) calm_until: Duration,
+    /// What plain workers take for a task of it.
+    pub(super) mean: Mean,
     /// Connections that are workers of it, idle or not.
     pub(super) workers: usize,
     /// Connections that last asked for a task of it by `take`.

@@ -210,30 +210,67 @@ fn what_was_lost_with_a_worker_is_given_alone_so_that_nobody_else_is_blamed() {
     );
 }
 
-#[test]
-fn behind_a_slow_task_nothing_more_is_handed_ahead_for_a_while() {
-    let mut bench = fast();
-    ask(&mut bench, 0..2);
+/// Has a task take so many milliseconds, with one behind it, and none put behind those meanwhile.
+fn stand_still(bench: &mut Bench, millis: u64) {
+    ask(bench, 0..2);
     let given = bench.sent(2);
     assert_eq!(given.len(), 2);
-    bench.pass(40);
+    bench.pass(millis);
     // It is slow already, though it has not answered.
-    ask(&mut bench, 2..3);
+    ask(bench, 2..3);
     assert!(bench.sent(2).is_empty());
     for request in given {
         bench.say("back", 2, answer(&request[..2], "done"));
     }
     let third = bench.one(2);
-    ask(&mut bench, 3..4);
-    assert!(bench.sent(2).is_empty());
     bench.say("back", 2, answer(&third[..2], "done"));
-    let request = bench.one(2);
-    bench.say("back", 2, answer(&request[..2], "done"));
-    bench.pass(2_000);
     bench.sent(1);
-    warm(&mut bench, 2);
-    ask(&mut bench, 4..7);
+}
+
+#[test]
+fn behind_a_slow_task_nothing_more_is_handed_ahead_for_a_while() {
+    let mut bench = fast();
+    stand_still(&mut bench, 250);
+    for _ in 0..20 {
+        warm(&mut bench, 2);
+    }
+    ask(&mut bench, 3..5);
+    let third = bench.one(2);
+    bench.say("back", 2, answer(&third[..2], "done"));
+    let fourth = bench.one(2);
+    bench.say("back", 2, answer(&fourth[..2], "done"));
+    bench.pass(5_000);
+    bench.sent(1);
+    ask(&mut bench, 5..8);
     assert_eq!(bench.sent(2).len(), 3, "and then it is again");
+}
+
+#[test]
+fn a_process_that_had_to_wait_for_its_turn_is_no_slow_task() {
+    let mut bench = fast();
+    for _ in 0..8 {
+        warm(&mut bench, 2);
+    }
+    stand_still(&mut bench, 20);
+    warm(&mut bench, 2);
+    ask(&mut bench, 3..19);
+    assert_eq!(bench.sent(2).len(), 16);
+}
+
+#[test]
+fn where_a_share_of_the_tasks_is_slow_nothing_is_handed_ahead_however_fast_the_last_were() {
+    let mut bench = fast();
+    // One in forty takes 100 ms: 2.5 ms is what it costs to wait behind one.
+    for _ in 0..10 {
+        bench.front(1, &["", "slow"]);
+        let request = bench.one(2);
+        bench.pass(100);
+        bench.say("back", 2, answer(&request[..2], "done"));
+        bench.sent(1);
+        warm(&mut bench, 2);
+    }
+    ask(&mut bench, 0..3);
+    assert_eq!(tasks(&bench.sent(2)), numbers(0..1));
 }
 
 #[test]
