@@ -40,6 +40,9 @@ pub(super) struct Pace {
     begun: Duration,
     /// It stands in its service's turn.
     is_in_turn: bool,
+    /// It had as many tasks as it may, and has more than half of them still. It is given several at once
+    /// then, in one write that wakes it once: one with each answer would cost a busy machine twice as much.
+    is_full: bool,
 }
 
 impl Pace {
@@ -49,6 +52,7 @@ impl Pace {
             average: TOGETHER_MAX,
             begun: Duration::ZERO,
             is_in_turn: false,
+            is_full: false,
         }
     }
 
@@ -63,6 +67,12 @@ impl Pace {
         self.average = (self.average * (AVERAGED - 1) + took) / AVERAGED;
         self.begun = now;
         took
+    }
+
+    /// Whether it takes another beside those that it has.
+    fn takes_more(&mut self, has: usize, room: usize) -> bool {
+        self.is_full = has >= room || (self.is_full && has > room / 2);
+        !self.is_full
     }
 
     /// How many tasks it may have; one where what it does now takes longer than it was expected to.
@@ -92,12 +102,13 @@ impl Mean {
 impl Peer {
     /// Whether all that it was given is there and was never another's: who ends its workers is to be
     /// the only one that is blamed for it.
-    fn takes_more(&self, room: impl Fn(&Pace) -> usize, is_new: impl Fn(Key) -> bool) -> bool {
-        let Some((worker, first)) = self.worker.as_ref().zip(self.leases.first()) else {
+    fn takes_more(&mut self, room: impl Fn(&Pace) -> usize, is_new: impl Fn(Key) -> bool) -> bool {
+        let Some((worker, first)) = self.worker.as_mut().zip(self.leases.first()) else {
             return false;
         };
+        let room = room(&worker.pace);
         let owes_only_these = worker.owes == self.leases.len();
-        owes_only_these && is_new(*first) && self.leases.len() < room(&worker.pace)
+        owes_only_these && is_new(*first) && worker.pace.takes_more(self.leases.len(), room)
     }
 }
 
