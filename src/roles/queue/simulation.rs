@@ -397,7 +397,7 @@ fn run(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
 
 #[test]
 fn a_few_seeds_keep_every_promise_and_meet_every_trouble() {
-    let totals = run(0..60);
+    let totals = run(0..100);
     for what in [
         "done",
         "dead",
