@@ -58,11 +58,13 @@ impl Args {
         };
         let mut given = Given::of(&running.layout);
         let present = load::again(&applied.manifest, &given)?;
-        let counts: BTreeMap<String, u32> = self
-            .counts
-            .iter()
-            .map(|Count { node, count }| (node.clone(), *count))
-            .collect();
+        let mut counts = BTreeMap::new();
+        for Count { node, count } in &self.counts {
+            if counts.insert(node.clone(), *count).is_some() {
+                let message = format!("`{node}` is named twice");
+                return Err(Failure::new(Exit::Usage, message).help("name each node once"));
+            }
+        }
         for (node, count) in &counts {
             within(&present.topology, node, *count)?;
         }

@@ -76,11 +76,17 @@ fn has_drift(status: &Status) -> bool {
         .nodes
         .iter()
         .any(|node| matches!(node.goal, Goal::Pending | Goal::Missed));
+    // Whoever is done needs no wire any more.
+    let is_done = |name: &String| {
+        let mut nodes = status.nodes.iter();
+        nodes.any(|node| {
+            node.name == *name && node.state == Phase::Stopped && node.goal == Goal::Reached
+        })
+    };
+    let mut wires = status.wires.iter();
     nodes
-        || status
-            .wires
-            .iter()
-            .any(|wire| wire.state == WireState::Down)
+        || wires
+            .any(|wire| wire.state == WireState::Down && !is_done(&wire.from) && !is_done(&wire.to))
 }
 
 /// The instances as a table, the reason of each beneath it where there is one.

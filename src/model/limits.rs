@@ -1,6 +1,7 @@
 //! Every bound of zmqnet in one place: what a peer may send, what a queue may hold, how large a
 //! file may be. A limit is checked before memory is taken.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Bounds of what people write.
@@ -65,6 +66,32 @@ impl WireLimits {
     pub fn is_built_in(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The same with room for what our own roles add to a message that is as large as it may be.
+    pub fn with_room(&self) -> Self {
+        let bytes = |max: usize| max.saturating_add(added::BYTES_MAX);
+        Self {
+            message_bytes_max: bytes(self.message_bytes_max),
+            message_far_bytes_max: bytes(self.message_far_bytes_max),
+            parts_max: self.parts_max.saturating_add(added::PARTS_MAX),
+            ..self.clone()
+        }
+    }
+
+    /// Whether frames are no more, and no larger together, than those of one message on this machine.
+    pub fn holds(&self, frames: &[Bytes]) -> bool {
+        let bytes = frames.iter().map(Bytes::len);
+        frames.len() <= self.parts_max && bytes.sum::<usize>() <= self.message_bytes_max
+    }
+}
+
+/// What our own roles may add to a message on its way, beyond the limits of who sent it: who waits for
+/// the answer, which attempt it belongs to, the number of a message within its topic.
+pub mod added {
+    /// Frames of all roles on the way together.
+    pub const PARTS_MAX: usize = 32;
+    /// Their bytes.
+    pub const BYTES_MAX: usize = 8 * 1024;
 }
 
 impl Default for WireLimits {
@@ -116,6 +143,10 @@ pub mod hub {
     pub const SEQUENCED_TOPIC_BYTES_MAX: usize = 1_024;
     /// Topics that a bus shows at a time.
     pub const TOPICS_SHOWN_MAX: usize = 1_000;
+    /// Their bytes as JSON, of which each may take six times as many as it has.
+    pub const TOPICS_SHOWN_BYTES_MAX: usize = 512 * 1024;
+    /// Parts of a message of another bus under CURVE, where they are known once its box is open.
+    pub const LINKED_PARTS_MAX: usize = 65_536;
     /// Bytes of one frame that a tap shows.
     pub const TAP_FRAME_BYTES_MAX: usize = 64 * 1024;
 }
@@ -181,6 +212,10 @@ pub mod queue {
     pub const DEAD_MAX: usize = 10_000;
     /// Services with tasks or workers; one more is not taken.
     pub const SERVICES_MAX: usize = 1_024;
+    /// Those of them without a worker that one connection may have asked for.
+    pub const SERVICES_OF_ONE_MAX: usize = SERVICES_MAX / 4;
+    /// Those without a worker in all: the others are for workers.
+    pub const SERVICES_ASKED_MAX: usize = SERVICES_MAX / 4 * 3;
     /// Ids of done tasks that are remembered, so that the same task is not done again.
     pub const KNOWN_MAX: usize = 10_000;
     /// Bytes of their answers; the oldest answers go, their ids stay.

@@ -293,6 +293,12 @@ impl Topics {
         self.held.is_empty()
     }
 
+    /// How many prefixes are held.
+    pub fn prefixes(&self) -> usize {
+        let held = self.nodes.iter().filter(|node| !node.holders.is_empty());
+        held.count()
+    }
+
     /// The prefixes that are held, in their order, at most `max`.
     pub fn list(&self, max: usize) -> Vec<Held> {
         let mut found = Vec::new();

@@ -110,6 +110,16 @@ pub enum Config {
 }
 
 impl Config {
+    /// Whether it hands on requests and has them answered by others, around whose answers stands what it
+    /// has added itself: that does not count against its limits. It refuses requests that are over them.
+    pub fn answers_others(&self) -> bool {
+        match self {
+            Self::Queue(_) | Self::Proxy(_) | Self::Cache(_) => true,
+            Self::Replica(_) | Self::Gate(_) | Self::Echo(_) | Self::Feedback(_) => false,
+            Self::Bus(_) | Self::Stream(_) | Self::Kv(_) | Self::Spool(_) => false,
+        }
+    }
+
     /// What of another configuration a role with this one cannot take while it runs.
     pub fn fixed_change(&self, next: &Self) -> Option<&'static str> {
         match (self, next) {

@@ -156,6 +156,11 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) {
         self.counters.received += 1;
+        if !self.config.common.limits.holds(&body) {
+            // Its answer could not come back: the port takes more only for what stands around answers.
+            let why = (zn1::TOO_LARGE, "it is over the limits of a message");
+            return self.refuse(asker, why, actions);
+        }
         let key = match (&self.memory, &asker.id) {
             (Some(_), None) => Some(Key::from(body.as_slice())),
             (Some(_), Some(_)) | (None, _) => None,
@@ -167,7 +172,8 @@ impl Machine {
             return actions.push(asker.caller.send(answer));
         }
         if self.callers >= CALLERS_MAX || self.backends.in_hand().1 >= BYTES_MAX {
-            return self.refuse(asker, actions);
+            let why = (zn1::BACK_PRESSURE, "too many requests wait already");
+            return self.refuse(asker, why, actions);
         }
         self.callers += 1;
         asker.own();
@@ -195,10 +201,10 @@ impl Machine {
         self.callers >= CALLERS_MAX / part || self.backends.in_hand().1 >= BYTES_MAX / part
     }
 
-    fn refuse(&mut self, asker: Asker, actions: &mut Vec<Action>) {
+    fn refuse(&mut self, asker: Asker, (status, words): (u16, &str), actions: &mut Vec<Action>) {
         self.counters.refused += 1;
         if let Some(id) = asker.id {
-            let reply = Reply::failure(zn1::BACK_PRESSURE, id, "too many requests wait already");
+            let reply = Reply::failure(status, id, words);
             actions.push(asker.caller.reply(&reply));
         }
     }

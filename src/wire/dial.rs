@@ -298,7 +298,8 @@ impl Dialler {
         SessionConfig {
             socket_type: SocketType::Req,
             announce: self.identity().unwrap_or_default().into(),
-            limits: Arc::new(WireLimits::default()),
+            // Answers come by roles of ours.
+            limits: Arc::new(WireLimits::default().with_room()),
             side: Side::Dialling(keys),
             is_near: false,
         }

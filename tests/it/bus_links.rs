@@ -373,3 +373,64 @@ fn a_bus_that_keeps_what_came_last_asks_for_all() {
     drop(wants);
     buses.world.ok(&["down"]);
 }
+
+/// Publishes at the first of three buses what is as large as it may be there; what comes to subscribers of
+/// the others, each once.
+const LARGEST: &str = "\
+import sys, zmq
+port, context = int(sys.argv[1]), zmq.Context()
+subscribers = []
+for bus in (1, 2):
+    subscriber = context.socket(zmq.SUB)
+    subscriber.rcvhwm, subscriber.rcvtimeo, subscriber.linger = 0, 20000, 0
+    subscriber.connect(f'tcp://127.0.0.1:{port + 3 * bus + 1}')
+    for wish in ('', 'ZN1.ready.me'):
+        subscriber.subscribe(wish)
+    assert subscriber.recv_multipart() == [b'ZN1.ready.me']
+    subscribers.append(subscriber)
+publisher = context.socket(zmq.XPUB)
+publisher.sndhwm, publisher.rcvtimeo, publisher.linger = 0, 20000, 20000
+publisher.connect(f'tcp://127.0.0.1:{port}')
+assert publisher.recv() == b'\\x01'
+for turn in range(2):
+    for message in ([b'parts', *[b'x'] * 63], [b'bytes', b'y' * (65536 - 5)], [b'small', b'z']):
+        publisher.send_multipart(message)
+expected = [[b'parts', b'bytes', b'small'] * 2, [b'parts', b'small'] * 2]
+for subscriber, topics in zip(subscribers, expected):
+    assert [subscriber.recv_multipart()[0] for _ in topics] == topics
+    subscriber.rcvtimeo = 300
+    try:
+        raise SystemExit(f'{subscriber.recv_multipart()[0]} came again')
+    except zmq.Again:
+        pass
+print('each once')
+";
+
+#[test]
+fn what_a_bus_adds_breaks_no_link_and_what_another_does_not_take_is_dropped_once() {
+    let world = World::new();
+    let port = ports(9);
+    let at = |bus: u16| port + 3 * bus;
+    let text = format!(
+        "zmqnet: 1\nname: largest\nnodes:\n  \
+         a: {{kind: bus, port: {}, sequence: true, retain: true, limits: {{message: 64KiB}}}}\n  \
+         b: {{kind: bus, port: {}, limits: {{message: 64KiB}}}}\n  \
+         c: {{kind: bus, port: {}, limits: {{message: 16KiB}}}}\nlinks:\n  \
+         ab: {{pattern: pubsub, from: a, to: b, topics: ['']}}\n  ac: {{pattern: pubsub, from: a, to: c, topics: ['']}}\n",
+        at(0),
+        at(1),
+        at(2),
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let listed = |name: &str| world.ok(&["bus", "ls", "-n", name, "-o", "json"]).json();
+    wait_for("the buses have subscribed", || {
+        (listed("a")["topics"][0]["subscribers"] == 2).then_some(())
+    });
+    let ran = py(&world, LARGEST, &[&port.to_string()]);
+    assert_eq!(ran.stdout, "each once\n", "{}", ran.stderr);
+    let (b, c) = (listed("b"), listed("c"));
+    assert_eq!((&b["published"], &b["oversized"]), (&6.into(), &0.into()));
+    assert_eq!((&c["published"], &c["oversized"]), (&4.into(), &2.into()));
+    world.ok(&["down"]);
+}

@@ -221,3 +221,50 @@ fn a_command_that_is_not_there_is_refused_at_once() {
     assert_eq!(both.code, 64, "{}", both.stderr);
     world.ok(&["down"]);
 }
+
+/// Subscribes to very many topics.
+const MANY: &str = "\
+import sys, time, zmq
+socket = zmq.Context().socket(zmq.SUB)
+# What is subscribed to before there is a connection waits in a queue of libzmq.
+socket.sndhwm, socket.rcvhwm = 0, 0
+socket.connect(sys.argv[1])
+for number in range(1100):
+    socket.subscribe(f'topic.{number}')
+socket.subscribe('ZN1.ready.me')
+assert socket.recv_multipart() == [b'ZN1.ready.me']
+print('up', flush=True)
+time.sleep(1000)
+";
+
+#[test]
+fn what_a_bus_does_not_list_take_or_answer_is_said() {
+    let world = World::new();
+    let port = bus(&world);
+    let long = world.run(&["bus", "sub", &"t".repeat(1_025)]);
+    assert_eq!(long.code, 64, "{}", long.stderr);
+    assert!(
+        long.stderr.contains("at most 1024 bytes"),
+        "{}",
+        long.stderr
+    );
+    let input = at(port, 0);
+    let args = ["--endpoint", &input, "--timeout", "300ms", "ping", "x"];
+    let wrong = world.run(&[&["bus", "pub"], &args[..]].concat());
+    assert_eq!(wrong.code, 1, "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("the port `acked`"),
+        "{}",
+        wrong.stderr
+    );
+    let mut command = world.command(python());
+    let _many = Running::start(command.args(["-c", MANY, &at(port, 1)]));
+    let listed = wait_for("all topics", || {
+        let listed = world.ok(&["bus", "ls", "-o", "json"]).json();
+        (listed["more"].as_u64()? >= 100).then_some(listed)
+    });
+    assert_eq!(listed["topics"].as_array().unwrap().len(), 1_000);
+    let table = world.ok(&["bus", "ls"]);
+    assert!(table.stderr.contains(" more topics"), "{}", table.stderr);
+    world.ok(&["down"]);
+}

@@ -4,7 +4,8 @@
 use serde_json::Value;
 
 use crate::attack::fort::{Fort, script};
-use crate::support::{Ran, World, wait_for};
+use crate::queue::Queue;
+use crate::support::{Ran, Running, World, py, python, wait_for};
 
 const LIMITS: &str = ", limits: {parts: 7, message: 64KiB, metadata: 512B, pings: 5/1m, \
                       handshake: 1s, pending: 4, connections: 12}";
@@ -120,4 +121,73 @@ fn a_changed_limit_restarts_its_node_alone_and_limits_of_programs_are_warned_of(
     assert_eq!((parts(&after, 0), parts(&after, 1)), (5.into(), 9.into()));
     assert_ne!(before[0]["pid"], after[0]["pid"]);
     assert_eq!(before[1]["pid"], after[1]["pid"]);
+}
+
+/// A plain echo at the port `back`, and a Majordomo one at `front`.
+const ECHOES: &str = "\
+import sys, threading, zmq
+context = zmq.Context()
+def plain():
+    socket = context.socket(zmq.REP)
+    socket.connect(sys.argv[2])
+    while True:
+        socket.send_multipart(socket.recv_multipart())
+def named():
+    socket = context.socket(zmq.DEALER)
+    socket.connect(sys.argv[1])
+    socket.send_multipart([b'', b'MDPW01', b'\\x01', b'echo'])
+    while True:
+        frames = socket.recv_multipart()
+        if frames[2] == b'\\x02':
+            socket.send_multipart([b'', b'MDPW01', b'\\x03', frames[3], b'', *frames[5:]])
+threading.Thread(target=plain, daemon=True).start()
+print('up', flush=True)
+named()
+";
+
+/// What is as large as it may be, and one part more.
+const LARGEST: &str = "\
+import sys, zmq
+context = zmq.Context()
+def client():
+    socket = context.socket(zmq.REQ)
+    socket.rcvtimeo, socket.linger = 20000, 0
+    socket.connect(sys.argv[1])
+    return socket
+socket = client()
+for body in ([b'x'] * 63, [b'x'] * 64, [b'y' * 65536], [b'y' * 65535, b'']):
+    socket.send_multipart(body)
+    assert socket.recv_multipart() == body, len(body)
+for body in ([b'x'] * 60, [b'x'] * 62, [b'y' * (65536 - 10)]):
+    socket.send_multipart([b'MDPC01', b'echo', *body])
+    assert socket.recv_multipart() == [b'MDPC01', b'echo', *body], len(body)
+for body in ([b'x'] * 65, [b'y' * 65537]):
+    over = client()
+    over.rcvtimeo = 300
+    over.send_multipart(body)
+    try:
+        raise SystemExit(f'{len(over.recv_multipart())} frames came back')
+    except zmq.Again:
+        pass
+print('all came back')
+";
+
+#[test]
+fn what_was_taken_is_answered_also_where_it_is_as_large_as_it_may_be() {
+    let queue = Queue::start(", limits: {message: 64KiB}");
+    let mut command = queue.world.command(python());
+    let _echoes = Running::start(command.args(["-c", ECHOES, &queue.front, &queue.back]));
+    queue.wait("both workers", |facts| facts["workers"] == 2);
+    let ran = py(&queue.world, LARGEST, &[&queue.front]);
+    assert_eq!(ran.stdout, "all came back\n", "{}", ran.stderr);
+    let large = "y".repeat(100_000);
+    let args = ["queue", "submit", "echo", &large, "--timeout", "1s"];
+    let said = queue.world.run(&args);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    let words = "the task has 100000 bytes, and the queue takes 65536 at most";
+    assert!(said.stderr.contains(words), "{}", said.stderr);
+    let facts = queue.wait("what is over is refused", |facts| facts["refused"] == 2);
+    let is = [&facts["done"], &facts["attempts"], &facts["lost"]];
+    assert_eq!(is, [7, 7, 0], "{facts}");
+    queue.world.ok(&["down"]);
 }

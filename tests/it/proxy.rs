@@ -300,3 +300,23 @@ print(sum(len(socket.recv_multipart()) == 4 for _ in range(10000)))
     );
     network.world.ok(&["down"]);
 }
+
+#[test]
+fn a_request_with_as_many_frames_as_may_be_is_answered_with_what_stands_around_it() {
+    for kind in ["kind: proxy", "kind: cache"] {
+        let network = Network::new(kind, 1, "timeout: 5s");
+        let most = ["x"; 64].join(",");
+        let answers = network.asks(&[&most, &most]);
+        for answer in answers {
+            assert_eq!(
+                answer.split(' ').filter(|it| *it == "x").count(),
+                64,
+                "{kind}"
+            );
+        }
+        let over = format!("ZN1,get,1,{{}},{}", ["x"; 61].join(","));
+        let refused = network.asks(&[&over]);
+        assert!(refused[0].starts_with("ZN1 413 1 "), "{refused:?}");
+        network.world.ok(&["down"]);
+    }
+}

@@ -1,6 +1,6 @@
 //! The queue over real sockets: its dialects, its workers' deaths, its commands.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -480,4 +480,21 @@ fn examples(queue: &Queue, document: &str) -> usize {
         ran += 1;
     }
     ran
+}
+
+#[test]
+fn a_worker_whose_only_task_was_lost_has_failed() {
+    let queue = Queue::start("");
+    queue.world.ok(&["queue", "submit", "slow", "x"]);
+    let args = ["queue", "work", "slow", "--count", "1", "--", "sleep", "60"];
+    let mut command = queue.world.zmqnet(&args);
+    let worker = command.stderr(Stdio::piped()).spawn().unwrap();
+    queue.wait("the task is begun", |facts| facts["leased"] == 1);
+    // Without a store the queue knows nothing of it any more.
+    queue.world.ok(&["restart", "jobs"]);
+    let ended = worker.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 of 1 tasks were lost"), "{said}");
+    queue.world.ok(&["down"]);
 }

@@ -111,6 +111,13 @@ fn what_cannot_be_scaled_is_refused_and_nothing_happens() {
         assert_eq!(refused.code, 64, "{args}: {}", refused.stderr);
         assert!(refused.stderr.contains(words), "{args}: {}", refused.stderr);
     }
+    let twice = world.run(&["scale", "worker=1", "worker=2"]);
+    assert_eq!(twice.code, 64, "{}", twice.stderr);
+    assert!(
+        twice.stderr.contains("`worker` is named twice"),
+        "{}",
+        twice.stderr
+    );
     // Whoever scales changes nothing else.
     sleepers(&world, "1..5");
     let text = std::fs::read_to_string(world.path("topology.yaml")).unwrap();

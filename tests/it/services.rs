@@ -366,6 +366,10 @@ fn a_queue_of_several_links_has_ports_for_each_and_names_for_all() {
             .all(|(line, each)| line.ends_with(each)),
         "{said:?}"
     );
+    // The client is done, and its wires are not missing.
+    wait_for("nothing to be missing", || {
+        (world.run(&["status", "--check"]).code == 0).then_some(())
+    });
     let status = world.ok(&["status", "-o", "json"]).json();
     let jobs = &status["nodes"][0];
     let endpoints = jobs["endpoints"].as_array().unwrap().iter();

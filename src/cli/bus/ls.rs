@@ -77,14 +77,26 @@ impl Args {
             "published_per_second": rate(&["published"], &first["fan"], fan),
             "sent_per_second": rate(&["passed", "sent"], &first["fan"], fan),
             "unmatched": fan["unmatched"],
+            "oversized": fan["oversized"],
             "passed": fan["passed"],
             "retained": fan["retained"],
             "subscribers": fan["subscribers"],
             "buses": fan["buses"],
             "topics": topics,
+            "more": fan["topics_more"],
         });
         match self.format.format {
-            Format::Table => ui::data(table(&report)),
+            Format::Table => {
+                ui::data(table(&report));
+                if let Some(more) = report["more"].as_u64().filter(|more| *more > 0) {
+                    ui::talk(format_args!("{more} more topics"));
+                }
+                if let Some(over) = report["oversized"].as_u64().filter(|over| *over > 0) {
+                    ui::talk(format_args!(
+                        "{over} messages of other buses were over the limits here, and dropped"
+                    ));
+                }
+            }
             format => ui::document(format, &report),
         }
         Ok(Exit::Done)

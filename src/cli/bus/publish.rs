@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::members::TargetArgs;
+use crate::cli::members::{Target, TargetArgs};
 use crate::cli::seed::block_on;
 use crate::cli::ui::{self, Format, FormatArgs};
-use crate::client::bus::{Published, Publisher};
+use crate::client::bus::{BusError, Published, Publisher};
 use crate::model::quantity;
 
 use super::{WAIT, failure, find};
@@ -70,7 +70,7 @@ impl Args {
         let ended = block_on(async {
             let mut publish = async |body: Bytes| {
                 let sent = publisher.publish(topic.clone(), vec![body], wait).await;
-                report.add(sent.map_err(|error| failure(&target, &error))?);
+                report.add(sent.map_err(|error| unpublished(&target, &error))?);
                 Ok::<(), Failure>(())
             };
             if message.as_deref() != Some("-") {
@@ -91,6 +91,17 @@ impl Args {
             format => ui::document(format, &report),
         }
         ended.map(|()| Exit::Done)
+    }
+}
+
+/// A failure to publish. Who names an endpoint may have named another port of the bus.
+fn unpublished(target: &Target, error: &BusError) -> Failure {
+    let failed = failure(target, error);
+    match error {
+        BusError::Unreached(_) | BusError::Malformed(_) => failed.help(
+            "it has to be the port `acked` of a bus: `in` takes messages and answers nothing",
+        ),
+        BusError::Refused(..) | BusError::TimedOut => failed,
     }
 }
 

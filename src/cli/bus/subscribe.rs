@@ -14,6 +14,7 @@ use crate::cli::message;
 use crate::cli::seed::block_on;
 use crate::cli::ui;
 use crate::client::bus::{BusError, Subscriber};
+use crate::model::limits::WireLimits;
 use crate::model::quantity;
 use crate::run::looking;
 
@@ -69,6 +70,11 @@ impl Args {
         let mut topics: Vec<Bytes> = self.wanted.iter().cloned().map(Bytes::from).collect();
         if topics.is_empty() {
             topics.push(Bytes::new());
+        }
+        let max = WireLimits::default().topic_bytes_max;
+        if topics.iter().any(|topic| topic.len() > max) {
+            let message = format!("a topic that is subscribed to has at most {max} bytes");
+            return Err(Failure::new(Exit::Usage, message));
         }
         let mut handler = Handler::find(std::mem::take(&mut self.command))?;
         let ended = block_on(async {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::QueueArgs;
+use super::{Queue, QueueArgs};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::seed::block_on;
@@ -15,6 +15,9 @@ use crate::client::queue::{QueueError, Submission, Submitted};
 use crate::model::limits::WireLimits;
 use crate::model::quantity;
 use crate::wire::dial::DialError;
+
+/// How long a queue may take to say what it takes at most.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Submit one task
 #[derive(Debug, clap::Args)]
@@ -60,6 +63,7 @@ impl Args {
             None => Bytes::new(),
         };
         let mut queue = self.queue.find(global)?;
+        let size = data.len() as u64;
         let mut task = Submission::new(self.service, vec![data]);
         task.priority = self.priority;
         task.delay = self
@@ -71,7 +75,15 @@ impl Args {
             task.id = id;
         }
         let wait = queue.wait();
-        match block_on(queue.client.submit(&task, wait))? {
+        let submitted = block_on(queue.client.submit(&task, wait))?;
+        if let Err(QueueError::Unreached(_)) = &submitted
+            && let Some(max) = over(&mut queue, size)?
+        {
+            let words = format!("the task has {size} bytes, and the queue takes {max} at most");
+            let help = "`limits: {message: ...}` of the queue says how many";
+            return Err(Failure::new(Exit::Failed, words).help(help));
+        }
+        match submitted {
             Ok(submitted) => {
                 report(self.format.format, submitted);
                 Ok(Exit::Done)
@@ -91,6 +103,16 @@ impl Args {
             Err(error) => Err(queue.failure(&error)),
         }
     }
+}
+
+/// The bytes of a message that a queue takes, where a task has more: it closes the connection then, and has
+/// no word for it.
+fn over(queue: &mut Queue, size: u64) -> Result<Option<u64>, Failure> {
+    let asked = queue.client.ask("status", Value::Null, Vec::new(), ASK);
+    let max = block_on(asked)?
+        .ok()
+        .and_then(|reply| reply.result["limits"]["message_bytes_max"].as_u64());
+    Ok(max.filter(|max| size > *max))
 }
 
 fn report(format: Format, submitted: Submitted) {

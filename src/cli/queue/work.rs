@@ -92,7 +92,7 @@ impl Args {
 
 async fn work(mut queue: Queue, service: &str, command: &[String], count: Option<u64>) -> Outcome {
     let deadline = queue.timeout.map(|timeout| Instant::now() + timeout);
-    let (mut done, mut is_away) = (0, false);
+    let (mut done, mut lost, mut is_away) = (0, 0, false);
     while count.is_none_or(|count| done < count) {
         let left = deadline.map_or(PATIENCE, |deadline| {
             deadline.saturating_duration_since(Instant::now())
@@ -110,6 +110,7 @@ async fn work(mut queue: Queue, service: &str, command: &[String], count: Option
             Ok(Some(taken)) => {
                 is_away = false;
                 let ended = attend(&mut queue, service, command, &taken).await;
+                lost += u64::from(matches!(ended, Ended::Lost));
                 settle(&mut queue, &taken, ended, command).await;
                 done += 1;
             }
@@ -127,7 +128,13 @@ async fn work(mut queue: Queue, service: &str, command: &[String], count: Option
             Err(error) => return Err(queue.failure(&error)),
         }
     }
-    Ok(Exit::Done)
+    match lost {
+        0 => Ok(Exit::Done),
+        lost => Err(Failure::new(
+            Exit::Failed,
+            format!("{lost} of {done} tasks were lost: their leases were over"),
+        )),
+    }
 }
 
 /// Runs the command for a task, and holds the task meanwhile.

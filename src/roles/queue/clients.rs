@@ -57,8 +57,12 @@ impl Machine {
         let caller = Caller { conn, envelope };
         match body.first().map(|first| &**first) {
             Some(zn1::MAGIC) => self.verb(caller, body, actions),
-            Some(mdp::CLIENT) => self.majordomo_client(caller, body, actions),
             Some(mdp::WORKER) => self.majordomo_worker(conn, body, actions),
+            // Its answer could not come back: the port takes more only for what stands around answers.
+            Some(_) | None if !self.config.common.limits.holds(&body) => {
+                self.counters.refused += 1;
+            }
+            Some(mdp::CLIENT) => self.majordomo_client(caller, body, actions),
             Some(_) | None => {
                 let offer = plain(plain_service, body, Waiter::Plain(caller));
                 self.offer(conn, offer, actions);
@@ -77,10 +81,10 @@ impl Machine {
             return actions.push(caller.send(mdp::to_client(service, answer)));
         }
         if self.tasks.is_watched() && service.starts_with(titanic::SERVICES) {
-            let answer = self.titanic(&service, body, actions);
+            let answer = self.titanic(caller.conn, (&service, body), actions);
             return actions.push(caller.send(mdp::to_client(service, answer)));
         }
-        let Some(service) = self.services.find_or_add(&service) else {
+        let Some(service) = self.services.find_or_ask(&service, caller.conn) else {
             self.counters.refused += 1;
             return;
         };

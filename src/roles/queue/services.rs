@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::model::limits::queue::SERVICES_MAX;
+use crate::model::limits::queue::{SERVICES_ASKED_MAX, SERVICES_MAX, SERVICES_OF_ONE_MAX};
 use crate::roles::machine::{Caller, Conn};
 
 use super::age::Waits;
@@ -75,6 +75,8 @@ pub(super) struct Service {
     pub(super) held: usize,
     /// Lists of single workers of it.
     pub(super) pins: usize,
+    /// Who asked for it first, where nobody had anything to do with it.
+    pub(super) asker: Option<Conn>,
     /// Whose list it is, where it is one of those.
     pub(super) pin: Option<Pin>,
 }
@@ -191,6 +193,27 @@ impl Services {
         let name = Bytes::copy_from_slice(name);
         self.numbers.insert(name.clone(), number);
         self.all[number] = Service::new(name, None);
+        Some(number)
+    }
+
+    /// The number of a service that a client asks for, which may be new; nothing where there are too many that
+    /// nobody works for, of this client or in all. Workers find a place all the same.
+    pub(super) fn find_or_ask(&mut self, name: &[u8], asker: Conn) -> Option<usize> {
+        let is_in_use = |it: &usize| *it < self.plain || !self.all[*it].is_forgotten();
+        if let Some(number) = self.find(name).filter(is_in_use) {
+            return Some(number);
+        }
+        let (mut all, mut own) = (0, 0);
+        for (_, service) in self.iter() {
+            let is_asked_for = service.pin.is_none() && service.providers() == 0;
+            all += usize::from(is_asked_for);
+            own += usize::from(is_asked_for && service.asker == Some(asker));
+        }
+        if own >= SERVICES_OF_ONE_MAX || all >= SERVICES_ASKED_MAX {
+            return None;
+        }
+        let number = self.find_or_add(name)?;
+        self.all[number].asker = Some(asker);
         Some(number)
     }
 

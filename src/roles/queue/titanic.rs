@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::model::limits::queue::RESULTS_BYTES_MAX;
 use crate::protocol::mdp;
-use crate::roles::machine::Action;
+use crate::roles::machine::{Action, Conn};
 
 use super::Machine;
 use super::flow::Offer;
@@ -34,8 +34,8 @@ impl Machine {
     /// A request of one of the services.
     pub(super) fn titanic(
         &mut self,
-        service: &[u8],
-        body: Vec<Bytes>,
+        asker: Conn,
+        (service, body): (&[u8], Vec<Bytes>),
         actions: &mut Vec<Action>,
     ) -> Vec<Bytes> {
         match (service, body.as_slice()) {
@@ -44,7 +44,7 @@ impl Machine {
                 let why = self.stalled.as_deref().unwrap_or_default();
                 says(&format!("500 {why}"))
             }
-            (b"titanic.request", [_, _, ..]) => self.titanic_request(body, actions),
+            (b"titanic.request", [_, _, ..]) => self.titanic_request(asker, body, actions),
             (b"titanic.close", [id]) => {
                 let id = id.clone();
                 self.titanic_close(&id, actions);
@@ -57,7 +57,12 @@ impl Machine {
         }
     }
 
-    fn titanic_request(&mut self, mut body: Vec<Bytes>, actions: &mut Vec<Action>) -> Vec<Bytes> {
+    fn titanic_request(
+        &mut self,
+        asker: Conn,
+        mut body: Vec<Bytes>,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Bytes> {
         let name = body.remove(0);
         let is_reserved = name.starts_with(mdp::MANAGEMENT) || name.starts_with(SERVICES);
         if is_reserved || !mdp::is_service(&name) {
@@ -66,7 +71,7 @@ impl Machine {
         }
         let number = self.rng.u128(..);
         let id = Bytes::from(format!("{number:032X}"));
-        let Some(service) = self.services.find_or_add(&name) else {
+        let Some(service) = self.services.find_or_ask(&name, asker) else {
             self.counters.refused += 1;
             return says("500 there are too many services");
         };

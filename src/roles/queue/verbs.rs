@@ -16,7 +16,7 @@ use crate::model::limits::queue::{
 use crate::protocol::envelope;
 use crate::protocol::mdp;
 use crate::protocol::zn1::{self, ID_BYTES_MAX, Reply, Request};
-use crate::roles::machine::{self, Action, Caller, Read};
+use crate::roles::machine::{self, Action, Caller, Conn, Read};
 
 use super::Machine;
 use super::flow::{self, Offer};
@@ -144,14 +144,28 @@ impl Machine {
         }
     }
 
-    /// The number of a service that is named, which may be new.
-    fn service(&mut self, name: &str) -> Result<usize, Refused> {
+    /// The number of a service that is named, which may be new; asked for by a client, where one is given.
+    fn service(&mut self, name: &str, asker: Option<Conn>) -> Result<usize, Refused> {
         if !mdp::is_service(name.as_bytes()) || name.as_bytes().starts_with(mdp::MANAGEMENT) {
             let words = format!("`{name}` is no service: 1 to 255 bytes, `mmi.` is not yours");
             return Err(Refused(zn1::BAD_REQUEST, words));
         }
-        let found = self.services.find_or_add(name.as_bytes());
+        let found = match asker {
+            Some(asker) => self.services.find_or_ask(name.as_bytes(), asker),
+            None => self.services.find_or_add(name.as_bytes()),
+        };
         found.ok_or_else(|| Refused::new(zn1::BACK_PRESSURE, "there are too many services"))
+    }
+
+    /// A task over the limits could not be answered by a worker that sends it back.
+    fn hold_to_limits(&self, body: &[Bytes]) -> Result<(), Refused> {
+        let limits = &self.config.common.limits;
+        if limits.holds(body) {
+            return Ok(());
+        }
+        let (parts, bytes) = (limits.parts_max, limits.message_bytes_max);
+        let words = format!("a task has at most {parts} frames and {bytes} bytes here");
+        Err(Refused(zn1::TOO_LARGE, words))
     }
 
     fn submit(&mut self, caller: &Caller, request: Request, actions: &mut Vec<Action>) -> Answered {
@@ -159,6 +173,7 @@ impl Machine {
         if self.is_draining {
             return Err(Refused::new(zn1::UNAVAILABLE, "the queue is ending"));
         }
+        self.hold_to_limits(&request.body)?;
         if asked.priority.unsigned_abs() > PRIORITY_MAX.unsigned_abs() {
             return Err(Refused::new(zn1::BAD_REQUEST, "`priority` is -100 to 100"));
         }
@@ -170,7 +185,7 @@ impl Machine {
         }
         let deadline_ms = asked.deadline_ms.map(|it| it.min(LATER_MS_MAX));
         let deadline = deadline_ms.map(Duration::from_millis);
-        let service = self.service(&asked.service)?;
+        let service = self.service(&asked.service, Some(caller.conn))?;
         if let Some(known) = id.as_ref().and_then(|id| self.ids.get(id)) {
             self.counters.duplicates += 1;
             return match known {
@@ -275,7 +290,7 @@ impl Machine {
 
     fn take(&mut self, caller: &Caller, request: Request, actions: &mut Vec<Action>) -> Answered {
         let asked: TakeParams = params(request.params)?;
-        let service = self.service(&asked.service)?;
+        let service = self.service(&asked.service, None)?;
         let lease = lease(asked.lease_ms).unwrap_or(self.config.lease_ms);
         let Some(peer) = self.peers.get_mut(&caller.conn) else {
             return Ok(None);

@@ -102,7 +102,10 @@ impl<M: Machine> Driver<M> {
         hub.listen(HEALTH, &told.health, SocketType::Router, Security::Open)
             .map_err(NodeError::Listen)?;
         let keyring = keyring(told)?;
-        hub.limit(limits.clone());
+        hub.limit(match config.answers_others() {
+            true => limits.with_room(),
+            false => limits.clone(),
+        });
         let mut tapping = Tapping::new(&told.name);
         let fan = fanning::fan(config, &mut tapping);
         let mut encrypted = 0..;

@@ -16,6 +16,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::limits::WireLimits;
+use crate::model::limits::hub::LINKED_PARTS_MAX;
 use crate::model::socket::SocketType;
 use crate::wire::curve::CurveClient;
 use crate::wire::dial::DialError;
@@ -166,7 +168,8 @@ impl Hub {
     }
 
     /// Keeps a connection to another bus, whose messages of these topics are fanned out here; without any,
-    /// of those that are subscribed to. They were published first at the bus `of`.
+    /// of those that are subscribed to. They were published first at the bus `of`. One that is over our
+    /// limits is passed over and counted: asked for again it would come again.
     pub fn dial_fan(
         &mut self,
         name: &str,
@@ -181,6 +184,7 @@ impl Hub {
             is_asked: topics.is_empty(),
             topics: topics.into(),
             origin: fan.origin(of),
+            within: Some(self.dial_limits.clone()),
         });
         id
     }
@@ -212,13 +216,18 @@ impl Hub {
         id: DialId,
         result: Result<(Stream, String), DialError>,
     ) -> Option<HubEvent> {
+        let own = self.dial_limits.clone();
         let dial = self.dials.get_mut(&id)?;
         match result {
             Ok((stream, address)) => {
+                let limits = match &dial.part {
+                    Some(Part::In { .. }) if dial.security.is_some() => linked(&own),
+                    Some(_) | None => own,
+                };
                 let session = Session::new(SessionConfig {
                     socket_type: dial.socket_type,
                     announce: dial.identity.clone(),
-                    limits: self.limits.clone(),
+                    limits,
                     side: Side::Dialling(dial.security.clone()),
                     is_near: stream.is_near(),
                 });
@@ -259,7 +268,12 @@ impl Hub {
         was_open: bool,
         reason: &CloseReason,
     ) -> Option<HubEvent> {
-        self.dials.get_mut(&id)?.conn = None;
+        let dial = self.dials.get_mut(&id)?;
+        dial.conn = None;
+        if matches!(reason, CloseReason::Limit(_)) {
+            // What it sent is likely to come again.
+            dial.backoff = BACKOFF_MAX;
+        }
         if was_open {
             self.again(id);
             None
@@ -284,6 +298,17 @@ impl Hub {
             self.dials.insert(id, dial);
         }
     }
+}
+
+/// The limits of a connection to another bus under CURVE: how large a message is, and of how many parts,
+/// is known when its box is open, and what is over our own limits is passed over then.
+fn linked(own: &WireLimits) -> Arc<WireLimits> {
+    let most = WireLimits::default().with_room();
+    Arc::new(WireLimits {
+        message_bytes_max: own.message_bytes_max.max(most.message_bytes_max),
+        parts_max: own.parts_max.max(LINKED_PARTS_MAX),
+        ..own.clone()
+    })
 }
 
 /// Rests, connects once, and tells.

@@ -27,6 +27,7 @@ impl Hub {
             topics: Arc::new([Bytes::new()]),
             origin: Origin::default(),
             is_asked: false,
+            within: None,
         };
         self.listen(name, endpoint, SocketType::Xsub, security)?;
         self.play(part);

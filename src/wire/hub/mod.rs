@@ -165,6 +165,8 @@ impl Entry {
 /// The listening side of one process.
 pub struct Hub {
     limits: Arc<WireLimits>,
+    /// Those of what dials: with room for what our own roles add to what they hand on.
+    dial_limits: Arc<WireLimits>,
     announce: Bytes,
     ports: Vec<Port>,
     connections: HashMap<ConnId, Entry, BuildHasherDefault<ByNumber>>,
@@ -200,6 +202,7 @@ impl Hub {
     pub fn new(limits: WireLimits, announce: impl Into<Bytes>) -> Self {
         let (arrive, arrivals) = mpsc::channel(ARRIVALS_MAX);
         Self {
+            dial_limits: Arc::new(limits.with_room()),
             limits: Arc::new(limits),
             announce: announce.into(),
             ports: Vec::new(),
@@ -223,8 +226,10 @@ impl Hub {
         }
     }
 
-    /// Sets the limits of what listens and dials from now on.
+    /// Sets the limits of what listens and dials from now on. Whom we dial may send a little more: what our
+    /// own roles have added.
     pub fn limit(&mut self, limits: WireLimits) {
+        self.dial_limits = Arc::new(limits.with_room());
         self.limits = Arc::new(limits);
     }
 

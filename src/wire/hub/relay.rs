@@ -92,6 +92,7 @@ impl Hub {
             topics: Arc::default(),
             origin: fan::Origin::default(),
             is_asked: false,
+            within: None,
         };
         let conn = self.adopt(name, held, (&face, Some(part)))?;
         if let Some(entry) = self.connections.get(&conn) {

@@ -142,6 +142,27 @@ impl Bench {
         self.tell(Event::Message { port, conn, frames });
     }
 
+    /// A message of a connection that may be new, without a look at the accounts: they grow with all there is.
+    pub(super) fn unchecked(&mut self, conn: u64, frames: &[&str]) {
+        let (now, conn, is_new) = (
+            Duration::from_millis(self.ms),
+            Conn(conn),
+            !self.queue.peers.contains_key(&Conn(conn)),
+        );
+        let opened = Event::Opened {
+            port: "front".into(),
+            conn,
+        };
+        let asked = Event::Message {
+            port: "front".into(),
+            conn,
+            frames: bytes(frames),
+        };
+        for event in is_new.then_some(opened).into_iter().chain([asked]) {
+            self.queue.step(now, event, &mut self.said);
+        }
+    }
+
     pub(super) fn front(&mut self, conn: u64, frames: &[&str]) {
         self.say("front", conn, bytes(frames));
     }

@@ -3,7 +3,11 @@
 use serde_json::json;
 
 use super::bench::Bench;
-use crate::model::limits::queue::{FAILURE_BYTES_MAX, KNOWN_BYTES_MAX, SERVICES_MAX, WAITERS_MAX};
+use crate::model::limits::PARTS_MAX;
+use crate::model::limits::queue::{
+    FAILURE_BYTES_MAX, KNOWN_BYTES_MAX, SERVICES_ASKED_MAX, SERVICES_MAX, SERVICES_OF_ONE_MAX,
+    WAITERS_MAX,
+};
 use crate::model::limits::request::ENVELOPE_BYTES_MAX;
 use crate::roles::queue::{Action, Conn};
 
@@ -286,4 +290,73 @@ fn the_service_of_a_task_that_waits_for_room_is_given_to_nobody_else() {
     ];
     bench.say("front", 4, reply.concat());
     assert_eq!(bench.one(2), super::bytes(&["", "MDPC01", "named", "done"]));
+}
+
+#[test]
+fn one_client_cannot_take_all_services() {
+    let mut bench = Bench::new(10_000_000);
+    for number in 0..SERVICES_MAX + 76 {
+        bench.unchecked(1, &["", "MDPC01", &format!("s{number}"), "x"]);
+    }
+    let of_one = SERVICES_OF_ONE_MAX as u64;
+    assert_eq!(bench.counters().accepted, of_one);
+    // Another client's, and a worker's, find a place; so does what has one.
+    bench.open("front", 2);
+    bench.front(2, &["", "MDPC01", "other", "y"]);
+    bench.front(2, &["", "MDPC01", "s0", "y"]);
+    let submit = json!({"service": "kept"});
+    assert_eq!(bench.asks(1, "submit", submit.clone(), &["x"]).status, 429);
+    assert_eq!(bench.asks(2, "submit", submit, &["x"]).status, 200);
+    assert_eq!(bench.counters().accepted, of_one + 3);
+}
+
+#[test]
+fn many_clients_leave_places_to_workers() {
+    let mut bench = Bench::new(10_000_000);
+    for number in 0..SERVICES_MAX as u64 {
+        bench.unchecked(number, &["", "MDPC01", &format!("s{number}"), "x"]);
+    }
+    // The queue's own service is one of those that nobody works for.
+    assert_eq!(bench.counters().accepted, SERVICES_ASKED_MAX as u64 - 1);
+    bench.open("front", 5_000);
+    bench.front(5_000, &["", "MDPW01", "\x01", "new"]);
+    assert!(bench.sent(5_000).is_empty(), "it may stay");
+}
+
+#[test]
+fn a_request_over_the_limits_is_refused_and_its_envelope_does_not_count() {
+    let mut bench = Bench::new(1 << 20);
+    bench.open("front", 1);
+    let body = |parts: usize| vec!["x"; parts];
+    bench.front(1, &[&["a", "b", ""][..], &body(PARTS_MAX)].concat());
+    bench.front(
+        1,
+        &[&["", "MDPC01", "named"][..], &body(PARTS_MAX - 2)].concat(),
+    );
+    assert_eq!(
+        (bench.counters().accepted, bench.counters().refused),
+        (2, 0)
+    );
+    bench.front(1, &[&[""][..], &body(PARTS_MAX + 1)].concat());
+    bench.front(
+        1,
+        &[&["", "MDPC01", "named"][..], &body(PARTS_MAX - 1)].concat(),
+    );
+    assert_eq!(
+        (bench.counters().accepted, bench.counters().refused),
+        (2, 2)
+    );
+    let submit = json!({"service": "named"});
+    let large = bench.asks(1, "submit", submit.clone(), &body(PARTS_MAX + 1));
+    assert_eq!(large.status, 413);
+    assert!(
+        large.result["error"]
+            .as_str()
+            .unwrap()
+            .contains("64 frames")
+    );
+    assert_eq!(
+        bench.asks(1, "submit", submit, &body(PARTS_MAX)).status,
+        200
+    );
 }

@@ -77,6 +77,7 @@ impl Both {
             cutter: Cutter::new(CutRules {
                 message_bytes_max: 1 << 20,
                 parts_max: 9,
+                skips: false,
             }),
             ends: BTreeMap::new(),
             machine: Machine::alone(&config),

@@ -11,6 +11,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::model::limits::WireLimits;
 use crate::wire::hub::refusal::Limit;
 use crate::wire::hub::scan::{COMMAND, Header, LONG, MORE, header};
 
@@ -26,6 +27,19 @@ const COMMAND_BYTES_MAX: usize = 64;
 pub(in crate::wire::hub) struct CutRules {
     pub(in crate::wire::hub) message_bytes_max: usize,
     pub(in crate::wire::hub) parts_max: usize,
+    /// What breaks them is passed over, and is no fault.
+    pub(in crate::wire::hub) skips: bool,
+}
+
+impl CutRules {
+    /// The same for another bus: what is over these limits as well is passed over.
+    pub(in crate::wire::hub) fn skipping(self, within: &WireLimits) -> Self {
+        Self {
+            message_bytes_max: self.message_bytes_max.min(within.message_bytes_max),
+            parts_max: self.parts_max.min(within.parts_max),
+            skips: true,
+        }
+    }
 }
 
 /// Why a publisher's bytes are refused.
@@ -45,6 +59,8 @@ pub(in crate::wire::hub) trait CutSink {
     fn assembled(&mut self, before: &[u8], message: Bytes, place: Place);
     /// A command frame, header and body.
     fn command(&mut self, frame: &[u8]);
+    /// A message was over the limits, and passed over.
+    fn skipped(&mut self);
 }
 
 /// Where a message is in its bytes.
@@ -74,6 +90,8 @@ pub(in crate::wire::hub) struct Cutter {
     /// Bytes of the frame under way that are still to come.
     left: usize,
     has_more: bool,
+    /// The message under way is over the limits: nothing of it is held.
+    is_skipping: bool,
     topic: (usize, usize),
     payload: usize,
     parts: usize,
@@ -100,6 +118,7 @@ impl Cutter {
             is_command: false,
             left: 0,
             has_more: false,
+            is_skipping: false,
             topic: (0, 0),
             payload: 0,
             parts: 0,
@@ -170,7 +189,7 @@ impl Cutter {
         let here = self.left.min(bytes.len());
         if self.is_command {
             self.command.extend_from_slice(&bytes[..here]);
-        } else {
+        } else if !self.is_skipping {
             self.partial.extend_from_slice(&bytes[..here]);
         }
         self.left -= here;
@@ -192,10 +211,17 @@ impl Cutter {
             self.command.extend_from_slice(head);
         } else {
             let payload = self.payload.saturating_add(found.body);
-            fits(self.rules, self.parts, payload).map_err(CutFault::Limit)?;
-            self.partial.extend_from_slice(head);
-            if self.parts == 0 {
-                self.topic = (self.partial.len(), self.partial.len() + found.body);
+            if let Err(limit) = fits(self.rules, self.parts, payload) {
+                if !self.rules.skips {
+                    return Err(CutFault::Limit(limit));
+                }
+                (self.partial, self.is_skipping) = (BytesMut::new(), true);
+            }
+            if !self.is_skipping {
+                self.partial.extend_from_slice(head);
+                if self.parts == 0 {
+                    self.topic = (self.partial.len(), self.partial.len() + found.body);
+                }
             }
             (self.payload, self.parts) = (payload, self.parts + 1);
             self.has_more = found.flags & MORE != 0;
@@ -216,6 +242,13 @@ impl Cutter {
             return true;
         }
         if self.has_more || self.parts == 0 {
+            return false;
+        }
+        if self.is_skipping {
+            self.is_skipping = false;
+            (self.payload, self.parts) = (0, 0);
+            self.messages += 1;
+            sink.skipped();
             return false;
         }
         let place = Place {
@@ -281,7 +314,10 @@ fn find_any(bytes: &[u8], start: usize, rules: CutRules) -> Found {
         }
         payload = payload.saturating_add(found.body);
         if let Err(limit) = fits(rules, parts, payload) {
-            return Found::Fault(CutFault::Limit(limit));
+            return match rules.skips {
+                true => Found::Pieces,
+                false => Found::Fault(CutFault::Limit(limit)),
+            };
         }
         let body = at + found.header;
         if bytes.len() - body < found.body {

@@ -7,6 +7,7 @@ use super::*;
 const RULES: CutRules = CutRules {
     message_bytes_max: 1_000,
     parts_max: 3,
+    skips: false,
 };
 
 #[derive(Default)]
@@ -15,6 +16,7 @@ struct Got {
     topics: Vec<Vec<u8>>,
     commands: Vec<Vec<u8>>,
     payload: usize,
+    skipped: usize,
 }
 
 impl CutSink for Got {
@@ -32,6 +34,10 @@ impl CutSink for Got {
     fn command(&mut self, frame: &[u8]) {
         self.commands.push(frame.to_vec());
     }
+
+    fn skipped(&mut self) {
+        self.skipped += 1;
+    }
 }
 
 fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
@@ -46,7 +52,11 @@ fn frame(flags: u8, body: &[u8]) -> Vec<u8> {
 
 /// Feeds the bytes in pieces of a size.
 fn cut(bytes: &[u8], piece: usize) -> (Got, Result<(), CutFault>, Cutter) {
-    let (mut got, mut cutter) = (Got::default(), Cutter::new(RULES));
+    cut_by(RULES, bytes, piece)
+}
+
+fn cut_by(rules: CutRules, bytes: &[u8], piece: usize) -> (Got, Result<(), CutFault>, Cutter) {
+    let (mut got, mut cutter) = (Got::default(), Cutter::new(rules));
     for mut piece in bytes.chunks(piece) {
         while !piece.is_empty() {
             match cutter.feed(piece, &mut got) {
@@ -131,6 +141,41 @@ fn each_limit_lets_its_measure_pass_and_one_more_not() {
             assert_eq!(before, 1, "what came whole before it is handed on");
         }
     }
+}
+
+#[test]
+fn what_is_over_a_limit_is_passed_over_where_that_is_asked_for_and_all_else_comes() {
+    let rules = CutRules {
+        skips: true,
+        ..RULES
+    };
+    let ping = frame(COMMAND, b"\x04PING\0\0");
+    let good = [frame(MORE, b"topic"), frame(0, &[1; 300])].concat();
+    let rows = [
+        frame(0, &[0; 1_001]),
+        [frame(MORE, b"t"), frame(0, &[0; 5_000])].concat(),
+        [frame(MORE, b"t").repeat(40), frame(0, b"")].concat(),
+        [frame(MORE, &[0; 900]), ping.clone(), frame(0, &[0; 101])].concat(),
+    ];
+    for over in rows {
+        let bytes = [&good[..], &over, &good, &over, &over, &good].concat();
+        for piece in [1, 7, 64, 100_000] {
+            let (got, result, cutter) = cut_by(rules, &bytes, piece);
+            assert_eq!(result, Ok(()));
+            assert_eq!(got.messages, vec![good.clone(); 3], "pieces of {piece}");
+            assert_eq!(got.skipped, 3);
+            assert_eq!(cutter.unfinished(), (6, 0));
+        }
+        let most = RULES.message_bytes_max + 9 * RULES.parts_max;
+        for end in 0..over.len() {
+            let (.., cutter) = cut_by(rules, &over[..end], 64);
+            assert!(cutter.partial.len() <= most, "nothing is held of it");
+        }
+        // Who is no bus of ours is not passed over.
+        assert!(cut(&bytes, 64).1.is_err());
+    }
+    let no_frame = cut_by(rules, &[0xff, 1, 2, 3], 4).1;
+    assert_eq!(no_frame, Err(CutFault::NoFrame), "only limits are");
 }
 
 #[test]

@@ -114,6 +114,8 @@ struct State {
     published_bytes: u64,
     /// Messages for nobody.
     unmatched: u64,
+    /// Messages of other buses that were over our limits.
+    oversized: u64,
     retained: Retained,
     sequences: Sequences,
     /// What publishers are asked for, where that is not all.
@@ -166,6 +168,7 @@ impl Fan {
             published: 0,
             published_bytes: 0,
             unmatched: 0,
+            oversized: 0,
             runs: Vec::new(),
             rewritten: Vec::new(),
             touched: Vec::new(),

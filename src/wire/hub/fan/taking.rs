@@ -28,4 +28,8 @@ impl CutSink for Taking<'_> {
     fn command(&mut self, frame: &[u8]) {
         self.command = Some(frame.to_vec());
     }
+
+    fn skipped(&mut self) {
+        self.state.oversized += 1;
+    }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::model::limits::WireLimits;
 use crate::model::socket::SocketType;
 use crate::wire::hub::fan::cut::Cutter;
 use crate::wire::hub::fan::lane::{Lane, Source, Span};
@@ -33,6 +34,8 @@ pub(in crate::wire::hub) enum Part {
         origin: Origin,
         /// It is a bus that is asked for what is subscribed to here.
         is_asked: bool,
+        /// What is over these limits is passed over; without them it is the end of the connection.
+        within: Option<Arc<WireLimits>>,
     },
     /// It gets what it subscribes to.
     Out(Arc<Fan>),
@@ -71,9 +74,12 @@ impl Fanning {
                 topics,
                 origin,
                 is_asked,
+                within,
             } => {
                 session.pass_raw();
-                let cutter = Mutex::new(Cutter::new(session.cut_rules()));
+                let rules = session.cut_rules();
+                let rules = within.map_or(rules, |within| rules.skipping(&within));
+                let cutter = Mutex::new(Cutter::new(rules));
                 return Self::In {
                     is_asked: is_asked || fan.asks(),
                     fan,
@@ -250,7 +256,7 @@ impl Peer {
                             fan::encode(frames, &mut wire);
                         }
                     }
-                    // Whole messages within their limits: nothing is left and nothing is wrong.
+                    // Whole messages, each within its limits or passed over: nothing is left and nothing is wrong.
                     drop(fan.take(&mut lock(cutter), &wire, *origin));
                 }
                 Fanning::Out { fan, slot, .. } => {

@@ -37,6 +37,7 @@ impl Session {
         CutRules {
             message_bytes_max: self.scan.message_bytes_max(),
             parts_max: self.limits.parts_max,
+            skips: false,
         }
     }
 

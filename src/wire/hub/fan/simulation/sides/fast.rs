@@ -51,6 +51,7 @@ impl Side for Fast {
             let cutter = Cutter::new(CutRules {
                 message_bytes_max: 1 << 20,
                 parts_max: 9,
+                skips: false,
             });
             let origin = match kind.origin(conn) {
                 "" => Origin::default(),
