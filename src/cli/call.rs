@@ -165,7 +165,7 @@ fn report(format: Format, answer: Answer) -> Outcome {
         }
         (Format::Table, Answer::Error(failure)) => {
             if !failure.trace.is_empty() {
-                ui::talk(failure.trace.trim_end());
+                ui::talk(ui::plain_lines(failure.trace.trim_end()));
             }
             let words = format!("{}: {}", failure.kind, failure.message);
             return Err(Failure::new(Exit::Failed, words));

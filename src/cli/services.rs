@@ -63,7 +63,7 @@ impl Args {
                 table.load_style(presets::NOTHING);
                 table.set_header(["SERVICE", "PROVIDERS"]);
                 for (name, providers) in &found {
-                    table.add_row([name.clone(), providers.to_string()]);
+                    table.add_row([ui::plain(name), providers.to_string()]);
                 }
                 ui::data(trimmed(&table));
             }

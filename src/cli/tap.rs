@@ -1,6 +1,6 @@
 //! `tap LINK`: messages of a link as they pass, without changing what is delivered.
 //!
-//! It asks whoever sees the link's wires, a gate or a role of ours, a few times a second for copies of
+//! It asks whoever sees the link's wires, a gate, a replica or a bus, a few times a second for copies of
 //! what passed. What it could not be shown is counted and said at the end.
 
 use std::time::Duration;
@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Show messages of a link live. It needs a gate or a role of zmqnet's own on the link, never changes
-/// what is delivered, and says at the end what it could not show.
+/// Show messages of a link live. It needs a gate on the link, or a replica or a bus that listens there;
+/// it never changes what is delivered, and says at the end what it could not show.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The link.
@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// Only of wires that end at this instance.
     #[arg(long, value_name = "NAME")]
     to: Option<String>,
-    /// Only messages whose first frame starts with this.
+    /// Only messages whose first frame starts with this; before it, an envelope of empty frames counts
+    /// for nothing.
     #[arg(long, value_name = "PREFIX")]
     topic: Option<String>,
     /// Only messages one of whose frames matches this.

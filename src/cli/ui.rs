@@ -93,10 +93,28 @@ pub(super) fn shown(bytes: &[u8]) -> Value {
     }
 }
 
-/// Prints how a command failed.
+/// What somebody else said, harmless on a terminal: what is not printed as itself, such as a
+/// control character or a mark that turns the direction of writing, is shown as its number.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let is_plain = matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1;
+            let escaped = (!is_plain).then(|| c.escape_unicode());
+            escaped.into_iter().flatten().chain(is_plain.then_some(c))
+        })
+        .collect()
+}
+
+/// The same of several lines, which stay lines.
+pub(super) fn plain_lines(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(plain).collect();
+    lines.join("\n")
+}
+
+/// Prints how a command failed: in words that may be another's.
 pub fn failure(failure: &Failure) {
     if !failure.message.is_empty() {
-        talk(format_args!("zmqnet: {}", failure.message));
+        talk(format_args!("zmqnet: {}", plain_lines(&failure.message)));
     }
     if let Some(help) = &failure.help {
         talk(format_args!("  help: {help}"));

@@ -9,6 +9,7 @@ use super::network::{self, control_failure};
 use super::status::{ago, wires_table};
 use super::ui::{self, Format, FormatArgs};
 use crate::run::control::Look;
+use crate::run::node::HEALTH;
 use crate::run::status::{RefusedStatus, Status};
 
 /// Say of each wire of a link whether it is connected, and why not.
@@ -63,11 +64,20 @@ fn refusals(status: &Status) -> Vec<String> {
         .collect();
     // A gate refuses for the program it stands beside.
     let behind = |node: &str| ends.contains(node.strip_suffix("-gate").unwrap_or(node));
+    // Who was refused at another port of theirs has nothing to do with these wires.
+    let endpoints: BTreeSet<&str> = (status.wires.iter())
+        .map(|wire| wire.endpoint.as_str())
+        .collect();
+    let is_there = |refused: &RefusedStatus| {
+        let mut at = refused.at.iter();
+        refused.port != HEALTH && (at.len() == 0 || at.any(|at| endpoints.contains(at.as_str())))
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or_default();
     let refused = status.refused.iter();
     let mut refused: Vec<&RefusedStatus> = refused
         .filter(|refused| ends.contains(refused.node.as_str()) || behind(&refused.node))
+        .filter(|refused| is_there(refused))
         .collect();
     refused.sort_by_key(|refused| std::cmp::Reverse(refused.last_ms));
     let lines = refused.iter().take(SHOWN_MAX).map(|refused| {
@@ -77,7 +87,7 @@ fn refusals(status: &Status) -> Vec<String> {
         };
         let whose = match (&refused.key, &refused.who) {
             (Some(key), Some(who)) => format!(" with the key of {who} ({key})"),
-            (Some(key), None) => format!(" with the key {key}"),
+            (Some(key), None) => format!(", a stranger, with the key {key}"),
             (None, _) => String::new(),
         };
         let times = match refused.count {

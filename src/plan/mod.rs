@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::key::PublicKey;
 use crate::model::name::{InstanceName, LinkName, NodeName, TopologyName};
 pub use crate::model::policy::{Condition, Run};
 use crate::model::policy::{Logs, Probe, ProcessLimits, Restart, Stop};
@@ -321,6 +322,12 @@ impl Plan {
             keys: None,
             unbuilt: Vec::new(),
         }
+    }
+
+    /// The keys that are written in the manifest, and whose they are.
+    pub fn written_keys(&self) -> impl Iterator<Item = (&InstanceName, PublicKey)> {
+        let met = self.instances.iter().flat_map(|instance| instance.met());
+        met.filter_map(|admitted| Some((&admitted.who, admitted.key?)))
     }
 
     /// An instance by name.

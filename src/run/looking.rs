@@ -175,6 +175,12 @@ fn compile(text: &str) -> Result<Regex, LookError> {
         })
 }
 
+/// The first frame of a message, behind the empty ones that a request begins with.
+fn first(seen: &Seen) -> Option<&Bytes> {
+    let told = seen.frames.iter().find(|frame| !frame.is_empty());
+    told.or(seen.frames.first())
+}
+
 impl Looker {
     fn wants(&self, place: &Place, seen: &Seen) -> bool {
         let is = |wanted: &Option<String>, it: &str| wanted.as_deref().is_none_or(|w| w == it);
@@ -187,7 +193,7 @@ impl Looker {
                 .is_none_or(|among| among.contains(&place.from))
             && is(&self.wish.from, &place.from)
             && is(&self.wish.to, &place.to)
-            && seen.frames.first().is_some_and(|it| it.starts_with(topic))
+            && first(seen).is_some_and(|it| it.starts_with(topic))
             && self
                 .regex
                 .as_ref()
@@ -354,7 +360,7 @@ mod tests {
         ] {
             looker.offer(now, &place(), &seen(&frames));
         }
-        looker.offer(now, &place(), &seen(&[b"a.x3"]));
+        looker.offer(now, &place(), &seen(&[b"", b"a.x3"]));
         let answer = looker.take();
         assert_eq!(answer["messages"].as_array().unwrap().len(), 2);
         assert_eq!(answer["messages"][0]["frames"][1]["text"], "x1");

@@ -176,6 +176,9 @@ pub struct RefusedStatus {
     pub node: String,
     /// The port's name.
     pub port: String,
+    /// Where that port is dialled, as the plan says; empty where it says nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub at: Vec<String>,
     /// Where they came from; empty on ipc.
     pub address: String,
     /// The key they showed.

@@ -40,6 +40,8 @@ pub struct KeyedDialler {
     keys: Keys,
     /// Which of them is used, or was last.
     at: usize,
+    /// By which the other end of the last connection was told.
+    met: Option<PublicKey>,
     /// Whether nobody was dialled for want of a key.
     is_keyless: bool,
 }
@@ -51,6 +53,7 @@ impl KeyedDialler {
             dialler: Dialler::new(endpoint, name, first(&keys)),
             keys,
             at: 0,
+            met: None,
             is_keyless: false,
         }
     }
@@ -83,8 +86,9 @@ impl KeyedDialler {
         self.dialler.lost().await;
     }
 
-    /// Takes other keys. A connection stays as long as the key of its other end is among them.
-    pub fn rekey(&mut self, keys: Keys) {
+    /// Takes other keys. A connection stays as long as the key of its other end is among them, or among
+    /// those whose time is over and that nobody distrusts.
+    pub fn rekey(&mut self, keys: Keys, retired: &[PublicKey]) {
         let used = match &self.keys {
             Keys::Open => None,
             Keys::Curve(keys) => keys.get(self.at).map(ends),
@@ -93,13 +97,16 @@ impl KeyedDialler {
             (Keys::Curve(keys), Some(used)) => {
                 let same = keys.iter().position(|key| ends(key) == used);
                 let theirs = || keys.iter().position(|key| key.server == used.1);
-                if theirs().is_none() {
-                    self.dialler.reset();
-                }
                 same.or_else(theirs).unwrap_or(0)
             }
             (Keys::Curve(_) | Keys::Open, _) => 0,
         };
+        if let (Keys::Curve(keys), Some(met)) = (&keys, self.met)
+            && !keys.iter().any(|key| key.server == met)
+            && !retired.contains(&met)
+        {
+            self.dialler.reset();
+        }
         self.keys = keys;
     }
 
@@ -158,7 +165,13 @@ impl KeyedDialler {
                 Err(DialError::WrongServerKey) => {
                     fault.get_or_insert(DialError::WrongServerKey);
                 }
-                result => return result,
+                result => {
+                    self.met = match &self.keys {
+                        Keys::Curve(keys) => Some(keys[self.at].server),
+                        Keys::Open => None,
+                    };
+                    return result;
+                }
             }
         }
         self.at = begin;
@@ -242,14 +255,19 @@ mod tests {
         let ask = || vec![Bytes::from_static(b"hello")];
         assert_eq!(dialler.request(ask(), until()).await, Ok(ask()));
         // The pairs that are gone were not in use, so the connection stays.
-        dialler.rekey(Keys::Curve(vec![all[3].clone()]));
+        dialler.rekey(Keys::Curve(vec![all[3].clone()]), &[]);
         assert!(dialler.is_connected());
-        // Without their key it does not.
-        dialler.rekey(Keys::Curve(vec![all[0].clone()]));
+        // That the time of their key is over ends nothing, whatever changes next.
+        for _ in 0..2 {
+            dialler.rekey(Keys::Curve(vec![all[0].clone()]), &[theirs_before.public]);
+            assert!(dialler.is_connected());
+        }
+        // Without their key it does not stay.
+        dialler.rekey(Keys::Curve(vec![all[0].clone()]), &[]);
         assert!(!dialler.is_connected());
         let refused = dialler.request(ask(), until()).await;
         assert_eq!(refused, Err(DialError::WrongServerKey));
-        dialler.rekey(Keys::Curve(vec![all[0].clone(), all[1].clone()]));
+        dialler.rekey(Keys::Curve(vec![all[0].clone(), all[1].clone()]), &[]);
         let refused = dialler.request(ask(), until()).await;
         assert_eq!(refused, Err(DialError::KeyRefused));
         guard.replace(admission(&theirs, &ours));

@@ -2,6 +2,7 @@
 //! programs by their own pyzmq, keys that change while everything runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -106,6 +107,70 @@ fn a_key_is_replaced_and_no_connection_is_lost() {
             .clone();
         acked.iter().all(|peer| peer["acked"] == true).then_some(())
     });
+}
+
+#[test]
+fn the_end_of_an_overlap_ends_no_connection_and_revoking_a_replaced_key_does() {
+    let world = World::new();
+    let first = mesh(&world, "");
+    world.ok(&["apply"]);
+    // The connections that the wires are, by the numbers they have at their listeners.
+    let conns = || {
+        let wires = world.ok(&["why", "votes", "-o", "json"]).json();
+        let wires = wires.as_array().unwrap().clone();
+        let conns: Vec<Option<u64>> = wires.iter().map(|it| it["conn"].as_u64()).collect();
+        conns.iter().all(Option::is_some).then_some(conns)
+    };
+    let before = wait_for("every wire", conns);
+    let operator = fs::read_to_string(world.path("keys/operator.key")).unwrap();
+    copy(&world.path("keys"), &world.path("old"));
+    fs::set_permissions(world.path("old"), fs::Permissions::from_mode(0o700)).unwrap();
+    for name in ["alpha", "operator"] {
+        world.ok(&["keys", "rotate", name, "--overlap", "2s"]);
+    }
+    let at = format!("tcp://127.0.0.1:{first}");
+    let ask = |server: &str, keys: &str| {
+        let to = ["send", "--endpoint", &at, "--server-key", server];
+        let with = ["--keys", keys, "-r", "1", "-t", "2s", "hello"];
+        world.run(&[&to[..], &with].concat()).code
+    };
+    // Whoever comes with a key whose time is over is refused, and meets no key whose time is over.
+    for (server, keys) in [("keys/alpha.key", "old"), ("old/alpha.key", "keys")] {
+        wait_for("a replaced key meets nobody any more", || {
+            (ask(server, keys) == 1).then_some(())
+        });
+    }
+    assert_eq!(ask("keys/alpha.key", "keys"), 0);
+    let acked = send(&world, "bravo")["messages"][0]["peers"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert!(acked.iter().all(|peer| peer["acked"] == true), "{acked:?}");
+    assert_eq!(conns(), Some(before.clone()), "every connection lives on");
+    let why = world.ok(&["why", "votes"]).stdout;
+    let words = "with the key of operator";
+    let refused = why.lines().find(|line| line.contains(words)).unwrap();
+    let words = "its key was replaced, and its time is over";
+    assert!(refused.contains(words), "{refused}");
+    let key = operator.lines().find(|line| line.contains("public-key"));
+    assert!(refused.contains(key.unwrap().split('"').nth(1).unwrap()));
+    // What was replaced is retired, not distrusted: that has to be said, by the name or by the key.
+    let old = fs::read_to_string(world.path("old/alpha.key")).unwrap();
+    let old = old
+        .lines()
+        .find(|line| line.contains("public-key"))
+        .unwrap();
+    world.ok(&["keys", "revoke", old.split('"').nth(1).unwrap()]);
+    let names = wires(&world);
+    wait_for(
+        "alpha's connections are ended, and made again by its new key",
+        || {
+            let now = conns()?;
+            let mut both = names.iter().zip(before.iter().zip(&now));
+            let is_right = both.all(|(name, (was, now))| (was != now) == name.contains("alpha"));
+            is_right.then_some(())
+        },
+    );
 }
 
 #[test]

@@ -98,6 +98,10 @@ fn a_name_that_cannot_be_leaves_nothing_behind() {
     let refused = world.run(&["keys", "new", "one", "../up", "--keys", "made"]);
     assert_eq!(refused.code, 64, "{}", refused.stderr);
     assert!(!world.path("made").exists(), "{}", refused.stdout);
+    world.ok(&["keys", "new", "one", "--keys", "made"]);
+    let refused = world.run(&["keys", "rotate", "../up", "--keys", "made"]);
+    let words = "`../up` is no name of an instance\n  help: a name is that of an instance";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
 }
 
 #[test]
@@ -149,8 +153,18 @@ fn what_others_can_open_is_refused_and_so_is_what_makes_no_sense() {
     let refused = world.run(&["keys", "rotate", "alpha"]);
     assert_eq!(refused.code, 66);
     assert!(refused.stderr.contains("chmod 600 "), "{}", refused.stderr);
+    // One that nobody asked for is refused too, whatever is done.
+    for args in [&["keys", "rotate", "bravo"][..], &["keys", "new"]] {
+        let refused = world.run(args);
+        assert_eq!(refused.code, 66, "{args:?}");
+        let typed = format!("chmod 600 {}", dir.join("alpha.key_secret").display());
+        assert!(refused.stderr.contains(&typed), "{}", refused.stderr);
+    }
+    loosened(&dir.join("alpha.key_secret"), 0o600);
+    world.ok(&["keys", "rotate", "bravo"]);
     for (args, code) in [
-        (&["keys", "new", "../up"][..], 64),
+        (&["keys", "rotate", "../up"][..], 64),
+        (&["keys", "new", "../up"], 64),
         (&["keys", "revoke", "nobody"], 1),
         (&["keys", "rotate", "nobody"], 1),
         (&["keys", "allow", "short", "--as", "x", "-n", "alpha"], 66),
@@ -215,6 +229,37 @@ fn a_key_is_revoked_by_its_file_too_and_a_revoked_one_is_not_said_to_stay_good()
     assert!(rotated.stderr.contains("stays good"), "{}", rotated.stderr);
     let none = world.run(&["keys", "revoke", "--keys", "keys", "keys/two.key"]);
     assert_eq!(none.code, 66, "{}", none.stderr);
+}
+
+#[test]
+fn a_key_that_the_manifest_holds_is_revoked_by_the_name_it_has_there() {
+    let world = World::new();
+    world.ok(&["keys", "new", "--keys", "theirs", "guest"]);
+    let text = fs::read_to_string(world.path("theirs/guest.key")).unwrap();
+    let key = text
+        .lines()
+        .find(|line| line.contains("public-key"))
+        .unwrap();
+    let key = key.split('"').nth(1).unwrap();
+    let port = ports(1);
+    world.write(
+        "topology.yaml",
+        &format!("{{zmqnet: 1, name: open, security: {{curve: always}}, nodes: {{alpha: {{kind: replica, port: {port}}}, guest: {{kind: external, key: '{key}'}}}}, links: {{calls: {{pattern: request, from: guest, to: alpha}}}}}}"),
+    );
+    world.ok(&["keys", "new"]);
+    assert_eq!(world.run(&["keys", "revoke", "gest"]).code, 1);
+    let revoked = world.ok(&["keys", "revoke", "guest"]);
+    assert_eq!(revoked.stdout, format!("guest  {key}\n"));
+    let noted = fs::read_to_string(world.path("keys/revoked")).unwrap();
+    assert!(noted.contains(&format!("{key} guest ")), "{noted}");
+    let listed = world.ok(&["keys", "ls", "-o", "json"]).json();
+    let rows = listed["keys"].as_array().unwrap().clone();
+    let row = rows.iter().find(|row| row["name"] == "guest").unwrap();
+    assert!(row["revoked"].is_string(), "{row}");
+    // By the key it is known whose it is, too.
+    fs::remove_file(world.path("keys/revoked")).unwrap();
+    let revoked = world.ok(&["keys", "revoke", key]);
+    assert_eq!(revoked.stdout, format!("guest  {key}\n"));
 }
 
 #[test]

@@ -54,5 +54,6 @@ mod store;
 mod stream;
 mod stream_kill;
 mod support;
+mod terminal;
 mod tidy;
 mod topologies;

@@ -132,6 +132,89 @@ fn who_does_not_get_in_is_named_with_the_key_and_the_reason() {
     });
 }
 
+/// Knocks at a port of a bus, as a subscriber or another, with a key of its own or a guest's.
+const KNOCK: &str = "\
+import sys, zmq, zmq.auth
+_, endpoint, kind, how = sys.argv
+socket = zmq.Context().socket(getattr(zmq, kind))
+socket.linger = 0
+socket.curve_serverkey, _ = zmq.auth.load_certificate('keys/bus.key')
+pair = zmq.curve_keypair()
+if how == 'guest':
+    pair = zmq.auth.load_certificate('theirs/guest.key_secret')
+socket.curve_publickey, socket.curve_secretkey = pair
+monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_DISCONNECTED)
+socket.connect(endpoint)
+assert monitor.poll(20000)
+print(pair[0].decode())
+";
+
+#[test]
+fn a_refusal_belongs_to_its_port_and_a_stranger_is_called_one() {
+    let world = World::new();
+    let first = ports(8);
+    world.ok(&["keys", "new", "--keys", "theirs", "guest"]);
+    let guest = fs::read_to_string(world.path("theirs/guest.key")).unwrap();
+    let guest = guest.lines().find(|line| line.contains("public-key"));
+    let guest = guest.unwrap().split('"').nth(1).unwrap().to_owned();
+    let text = format!(
+        "zmqnet: 1\nname: ports\nsecurity: {{curve: always}}\ndefaults: {{ports: {first}..{}}}\nnodes:\n  bus: {{kind: bus}}\n  alpha: {{kind: replica}}\n  sensor: {{command: [sleep, '100']}}\n  display: {{command: [sleep, '100']}}\n  guest: {{kind: external, key: '{guest}'}}\nlinks:\n  news: {{pattern: pubsub, from: sensor, to: display, via: bus}}\n  calls: {{pattern: request, from: guest, to: alpha}}\n",
+        first + 7
+    );
+    world.write("topology.yaml", &text);
+    world.ok(&["apply"]);
+    let status = world.ok(&["status", "-o", "json"]).json();
+    let nodes = status["nodes"].as_array().unwrap().clone();
+    let bus = nodes.iter().find(|node| node["name"] == "bus").unwrap();
+    let knock = |port: &str, kind: &str, how: &str| {
+        let endpoints = bus["endpoints"].as_array().unwrap();
+        let endpoint = endpoints.iter().find(|it| it["port"] == port).unwrap();
+        let ran = py(
+            &world,
+            KNOCK,
+            &[endpoint["address"].as_str().unwrap(), kind, how],
+        );
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout.trim().to_owned()
+    };
+    let refused = || {
+        let status = world.ok(&["status", "--wires", "-o", "json"]).json();
+        status["refused"].to_string()
+    };
+    // At a port that is not the link's: `status` knows of it, `why` says nothing.
+    let key = knock("acked", "REQ", "stranger");
+    wait_for("it is refused", || refused().contains(&key).then_some(()));
+    let why = world.ok(&["why", "news"]).stdout;
+    assert!(!why.contains("refused"), "{why}");
+    // At the port of the link, with a key that the manifest holds for another link.
+    let key = knock("out", "SUB", "guest");
+    wait_for("the guest is named", || {
+        let why = world.ok(&["why", "news"]).stdout;
+        let words = format!("with the key of guest ({key})");
+        why.contains(&words).then_some(())
+    });
+    // It is nobody of this link, so no wire is down by it.
+    let reasons = || {
+        let wires = world.ok(&["why", "news", "-o", "json"]).json();
+        let wires = wires.as_array().unwrap().clone();
+        let words = wires.iter().map(|wire| wire["reason"].to_string());
+        words.collect::<Vec<_>>()
+    };
+    assert!(
+        reasons().iter().all(|it| !it.contains("refused")),
+        "{:?}",
+        reasons()
+    );
+    let key = knock("out", "SUB", "stranger");
+    wait_for("a stranger is called one", || {
+        let reasons = reasons();
+        let said: Vec<&String> = reasons.iter().filter(|it| it.contains(&key)).collect();
+        assert!(said.len() <= 1, "only the wire of that port: {reasons:?}");
+        let words = "display has not come; bus refused a stranger";
+        said.first()?.contains(words).then_some(())
+    });
+}
+
 /// A client that is connected, until it is not any more: says when.
 const STAY: &str = "\
 import sys, time, zmq, zmq.auth

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{Door, NodeArgs, shown};
+use super::{Door, NodeArgs};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::status::{ago, trimmed};
@@ -75,7 +75,7 @@ fn connections(instances: &[Value]) -> String {
     let now = now.unwrap_or_default();
     for instance in instances {
         for it in instance["connections"].as_array().into_iter().flatten() {
-            let text = |key: &str| shown(it[key].as_str().unwrap_or_default());
+            let text = |key: &str| ui::plain(it[key].as_str().unwrap_or_default());
             let number = |key: &str| it[key].as_u64().unwrap_or(0);
             let or_dash = |text: String| {
                 if text.is_empty() {
@@ -88,7 +88,7 @@ fn connections(instances: &[Value]) -> String {
             let dropped: u64 = dropped.filter_map(|(_, count)| count.as_u64()).sum();
             let since = Duration::from_millis(number("since_ms"));
             table.add_row([
-                shown(instance["name"].as_str().unwrap_or_default()),
+                ui::plain(instance["name"].as_str().unwrap_or_default()),
                 number("conn").to_string(),
                 text("port"),
                 match text("peer_address") {
@@ -116,7 +116,7 @@ fn bans(instances: &[Value]) -> Vec<String> {
     for instance in instances {
         let name = instance["name"].as_str().unwrap_or_default();
         for ban in instance["bans"].as_array().into_iter().flatten() {
-            let text = |key: &str| shown(ban[key].as_str().unwrap_or_default());
+            let text = |key: &str| ui::plain(ban[key].as_str().unwrap_or_default());
             let left = Duration::from_millis(ban["left_ms"].as_u64().unwrap_or(0));
             lines.push(format!(
                 "{name}: {} {} is banned for another {}",

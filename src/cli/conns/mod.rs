@@ -175,15 +175,3 @@ impl Door {
         Err(failed(words.to_owned()))
     }
 }
-
-/// What a stranger said of itself, harmless on a terminal: what is not printed as itself, such as a
-/// control character or a mark that turns the direction of writing, is shown as its number.
-fn shown(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let is_plain = matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1;
-            let escaped = (!is_plain).then(|| c.escape_unicode());
-            escaped.into_iter().flatten().chain(is_plain.then_some(c))
-        })
-        .collect()
-}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{KeyDir, Outcome, PlaceArgs, failure};
+use super::{KeyDir, Outcome, PlaceArgs, failure, written};
 use crate::cli::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::status::trimmed;
@@ -172,13 +172,6 @@ fn dials(plan: Option<&Plan>, name: &str) -> Vec<MayDial> {
         },
     })
     .collect()
-}
-
-/// The key of an instance that is written in the manifest.
-fn written(plan: &Plan, name: &str) -> Option<PublicKey> {
-    let admitted = plan.instances.iter().flat_map(|instance| instance.met());
-    let mut own = admitted.filter(|admitted| admitted.who.as_str() == name);
-    own.find_map(|admitted| admitted.key)
 }
 
 /// Everybody who admits zmqnet's own commands.

@@ -104,9 +104,24 @@ impl PlaceArgs {
 }
 
 impl Place {
+    /// The directory, of which nothing is open to others.
     fn open(&self) -> Result<KeyDir, Failure> {
-        KeyDir::open(&self.dir).map_err(failure)
+        let dir = KeyDir::open(&self.dir).map_err(failure)?;
+        dir.check_secrets().map_err(failure)?;
+        Ok(dir)
     }
+}
+
+/// The key of an instance that is written in the manifest.
+fn written(plan: &Plan, name: &str) -> Option<PublicKey> {
+    let mut all = plan.written_keys();
+    all.find_map(|(who, key)| (who.as_str() == name).then_some(key))
+}
+
+/// Whose a key is that is written in the manifest.
+fn written_by(plan: &Plan, key: &PublicKey) -> Option<String> {
+    let mut all = plan.written_keys();
+    all.find_map(|(who, its)| (its == *key).then(|| who.to_string()))
 }
 
 /// How a command ends that keys are in the way of.

@@ -35,6 +35,7 @@ impl Args {
             check_name(name).map_err(failure)?;
         }
         let dir = KeyDir::make_dir(&place.dir).map_err(failure)?;
+        dir.check_secrets().map_err(failure)?;
         let (mut made, mut refused) = (0, None);
         for name in names {
             match dir.make(&name) {

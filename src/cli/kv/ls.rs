@@ -91,7 +91,7 @@ fn table(listed: &[Listed]) {
             None => "-".to_owned(),
         };
         table.add_row([
-            one.key.clone(),
+            ui::plain(&one.key),
             one.revision.to_string(),
             one.bytes.to_string(),
             ttl,

@@ -52,7 +52,7 @@ impl Args {
 /// A value as a cell.
 fn cell(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => ui::plain(text),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     }

@@ -117,7 +117,7 @@ fn over(queue: &mut Queue, size: u64) -> Result<Option<u64>, Failure> {
 
 fn report(format: Format, submitted: Submitted) {
     match (format, submitted) {
-        (Format::Table, Submitted::Accepted { task, .. }) => ui::data(task),
+        (Format::Table, Submitted::Accepted { task, .. }) => ui::data(ui::plain(&task)),
         (Format::Table, Submitted::Done { body, .. }) => {
             for frame in body {
                 ui::lines(&frame);

@@ -248,17 +248,19 @@ async fn settle(queue: &mut Queue, taken: &Taken, ended: Ended, command: &[Strin
         Ended::Lost => {
             return ui::talk(format_args!(
                 "task {}: its lease is over, given up",
-                taken.task
+                ui::plain(&taken.task)
             ));
         }
     };
-    ui::talk(format_args!("task {}: {}", taken.task, failure.message));
+    let task = ui::plain(&taken.task);
+    ui::talk(format_args!("task {task}: {}", failure.message));
     let told = queue.client.fail(taken, &failure, ANSWER_WAIT).await;
     say(taken, told.map(drop));
 }
 
 fn say(taken: &Taken, told: Result<(), QueueError>) {
     if let Err(error) = told {
-        ui::talk(format_args!("task {}: {error}", taken.task));
+        let (task, error) = (ui::plain(&taken.task), ui::plain(&error.to_string()));
+        ui::talk(format_args!("task {task}: {error}"));
     }
 }

@@ -53,7 +53,7 @@ impl Args {
         table.set_header(["GROUP", "OFFSET", "LAG", "CONSUMER", "GENERATION"]);
         for group in told["groups"].as_array().into_iter().flatten() {
             let text = |key: &str| match &group[key] {
-                Value::String(text) => text.clone(),
+                Value::String(text) => ui::plain(text),
                 other => other.to_string(),
             };
             table.add_row(["group", "offset", "lag", "consumer", "generation"].map(text));

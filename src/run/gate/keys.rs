@@ -1,7 +1,7 @@
 //! The keys of a gate: its program's own, for every door that is encrypted outside.
 //!
 //! They are read when it starts and again whenever the key directory changes; a revoked key ends the
-//! wires it stood for, a replaced one ends none. Without a key that may be used nobody is dialled:
+//! wires it stood for, a replaced one ends none, neither at once nor when its time is over. Without a key that may be used nobody is dialled:
 //! what is to be encrypted never passes in clear text.
 
 use crate::model::key::PublicKey;
@@ -73,7 +73,7 @@ fn guarded(config: &Config) -> Vec<(usize, Guarded)> {
 }
 
 impl Gate {
-    /// Reads the keys again: wires of keys that are good no longer end, the others go on.
+    /// Reads the keys again: wires of keys that are revoked or unknown now end, the others go on.
     pub(super) fn rekey(&mut self) {
         if let Some(keyring) = &mut self.keys.keyring
             && !keyring.reload()
@@ -84,9 +84,7 @@ impl Gate {
         let outers: Vec<_> = self.pairs.values().map(|it| (it.outer, it.door)).collect();
         for (outer, door) in outers {
             let key = self.hub.connection(outer).and_then(|facts| facts.key);
-            if let (Some(key), Some(good)) = (key, self.good_keys(door))
-                && !good.contains(&key)
-            {
+            if key.is_some_and(|key| self.expels(door, key)) {
                 self.hub.kick(outer);
             }
         }
@@ -115,11 +113,12 @@ impl Gate {
         }
     }
 
-    /// Which keys whoever a door dials may have.
-    fn good_keys(&self, door: usize) -> Option<Vec<PublicKey>> {
-        match self.keys_for(door)? {
-            Keys::Curve(clients) => Some(clients.iter().map(|client| client.server).collect()),
-            Keys::Open => None,
-        }
+    /// Whether whom a door dialled by this key may not stay.
+    fn expels(&self, door: usize, key: PublicKey) -> bool {
+        let Outer::Dials { server, .. } = &self.passages[door].door.outer else {
+            return false;
+        };
+        let keyring = server.as_ref().zip(self.keys.keyring.as_ref());
+        keyring.is_some_and(|(server, keyring)| keyring.expels(server, Some(key)))
     }
 }

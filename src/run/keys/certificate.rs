@@ -16,8 +16,11 @@ use super::time;
 
 /// A key file is some hundred bytes; what is longer is none.
 pub(super) const FILE_BYTES_MAX: usize = 64 * 1024;
-/// Earlier keys that are remembered: a listener answers to four in all.
-pub(super) const PREVIOUS_MAX: usize = 3;
+/// Earlier keys that are good at a time: a listener answers to four in all.
+const PREVIOUS_MAX: usize = 3;
+/// Earlier keys that are remembered, so that connections that were made with them live on: with a
+/// rotation a day, those of eight months.
+const REMEMBERED_MAX: usize = 256;
 
 /// The metadata that zmqnet writes.
 pub(super) const NAME: &str = "name";
@@ -34,7 +37,7 @@ pub(super) struct Certificate {
     pub(super) previous: Vec<Previous>,
 }
 
-/// A key that was replaced and is still good for a while.
+/// A key that was replaced: good until its end, and retired from then on.
 #[derive(Debug, Clone)]
 pub(super) struct Previous {
     pub(super) public: PublicKey,
@@ -187,8 +190,18 @@ impl Certificate {
             until,
         };
         self.previous.insert(0, previous);
-        self.previous.retain(|earlier| earlier.until > now);
-        self.previous.truncate(PREVIOUS_MAX);
+        let mut good = 0;
+        for earlier in &mut self.previous {
+            good += usize::from(earlier.until > now);
+            if good > PREVIOUS_MAX {
+                earlier.until = earlier.until.min(now);
+            }
+            if earlier.until <= now {
+                // Nobody is met with it any more.
+                earlier.secret = None;
+            }
+        }
+        self.previous.truncate(REMEMBERED_MAX);
         (self.public, self.secret) = (pair.public, Some(pair.secret));
         self.say(ROTATED, time::text(now));
     }
@@ -199,6 +212,13 @@ impl Certificate {
         std::iter::once(self.public)
             .chain(earlier.map(|earlier| earlier.public))
             .collect()
+    }
+
+    /// The keys before it whose time is over: nobody is met with one, and who was is not cut off.
+    pub(super) fn retired(&self, now: SystemTime) -> impl Iterator<Item = PublicKey> + '_ {
+        let earlier = self.previous.iter();
+        let over = earlier.filter(move |earlier| earlier.until <= now);
+        over.map(|earlier| earlier.public)
     }
 
     /// The pair and those before it that are still good.
@@ -248,11 +268,11 @@ fn previous(lines: &[(&str, &str)]) -> Result<Vec<Previous>, CertificateFault> {
         values.next().map(|(_, value)| *value)
     };
     let mut found = Vec::new();
-    for number in 1..=PREVIOUS_MAX {
-        let (Some(key), Some(until)) = (
-            value(format!("key-{number}")),
-            value(format!("until-{number}")).and_then(time::parse),
-        ) else {
+    for number in 1..=REMEMBERED_MAX {
+        let Some(key) = value(format!("key-{number}")) else {
+            break;
+        };
+        let Some(until) = value(format!("until-{number}")).and_then(time::parse) else {
             continue;
         };
         let secret = value(format!("secret-{number}"));
@@ -322,6 +342,33 @@ mod tests {
         assert_eq!(bytes(public.publics(begin)), [3, 2, 1]);
         assert!(public.secret.is_none() && public.pairs(begin).is_empty());
         assert!(!key.public_text().contains(&*pair(1).secret.to_z85()));
+    }
+
+    #[test]
+    fn a_key_whose_time_is_over_is_remembered_without_its_secret_and_of_good_ones_there_are_few() {
+        let begin = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let hour = Duration::from_secs(3_600);
+        let mut key = Certificate::new("bravo", pair(1), begin);
+        for byte in 2..=7 {
+            key.rotate(pair(byte), begin, begin + hour);
+        }
+        let read = Certificate::parse(&key.secret_text().unwrap()).unwrap();
+        let bytes = |keys: &mut dyn Iterator<Item = PublicKey>| -> Vec<u8> {
+            keys.map(|key| key.as_bytes()[0]).collect()
+        };
+        assert_eq!(bytes(&mut read.publics(begin).into_iter()), [7, 6, 5, 4]);
+        assert_eq!(bytes(&mut read.retired(begin)), [3, 2, 1]);
+        assert_eq!(bytes(&mut read.retired(begin + hour)), [6, 5, 4, 3, 2, 1]);
+        let text = key.secret_text().unwrap();
+        assert!(!text.contains(&*pair(3).secret.to_z85()), "nobody needs it");
+        for _ in 0..2 * REMEMBERED_MAX {
+            key.rotate(pair(9), begin, begin + hour);
+        }
+        assert_eq!(key.previous.len(), REMEMBERED_MAX);
+        let text = key.secret_text().unwrap();
+        assert!(text.len() < FILE_BYTES_MAX / 2, "{}", text.len());
+        let read = Certificate::parse(&text).unwrap();
+        assert_eq!(read.previous.len(), REMEMBERED_MAX);
     }
 
     #[test]

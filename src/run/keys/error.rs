@@ -97,7 +97,10 @@ impl KeyDirError {
             Self::NotADirectory(_) => {
                 Some("name another place for the keys, or move what is there".to_owned())
             }
-            Self::BadName(_) | Self::File { .. } | Self::Line { .. } | Self::Io { .. } => None,
+            Self::BadName(_) => {
+                Some("a name is that of an instance, such as `alpha` or `worker-0`".to_owned())
+            }
+            Self::File { .. } | Self::Line { .. } | Self::Io { .. } => None,
         }
     }
 }

@@ -32,8 +32,12 @@ impl From<Ring> for Admission {
         Self {
             own: ring.pairs,
             allowed: ring.allow,
+            retired: ring.retired.keys().copied().collect(),
             revoked: ring.revoked.keys().copied().collect(),
-            known: ring.known.into_iter().chain(ring.revoked).collect(),
+            known: (ring.known.into_iter())
+                .chain(ring.retired)
+                .chain(ring.revoked)
+                .collect(),
         }
     }
 }
@@ -115,6 +119,26 @@ impl Keyring {
             Err(error) => {
                 tracing::warn!("`{}` is not dialled: {error}", server.who);
                 Keys::Curve(Vec::new())
+            }
+        }
+    }
+
+    /// The keys of somebody who was dialled by which a connection lives on, though nobody is dialled by
+    /// them any more.
+    pub fn retired(&self, server: &Admitted) -> Vec<PublicKey> {
+        // That there is nothing to read was said where it is dialled.
+        self.dir.retired(server).unwrap_or_default()
+    }
+
+    /// Whether a connection to somebody who was dialled may not stay: the key by which it was made is
+    /// revoked or nobody's now, or all are. Where that cannot be read, nothing changes.
+    pub fn expels(&self, server: &Admitted, met: Option<PublicKey>) -> bool {
+        match self.dir.servers(server) {
+            Ok(good) => {
+                met.is_some_and(|met| !good.contains(&met) && !self.retired(server).contains(&met))
+            }
+            Err(error) => {
+                matches!(error, KeyDirError::Revoked(_) | KeyDirError::NoKey { .. })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The key directory: certificate files, who else is admitted, which keys are revoked.
 //!
 //! ```text
-//! NAME.key         what everybody may know: the public key, those before it while they are good
+//! NAME.key         what everybody may know: the public key, those before it, how long they are good
 //! NAME.key_secret  the same with the secrets; 0600, or nothing is read
 //! allowed          one more client of a listener a line: KEY AS NODE SINCE
 //! revoked          keys that are good for nothing any more: KEY NAME SINCE
@@ -64,6 +64,9 @@ pub struct Ring {
     pub pairs: Vec<KeyPair>,
     /// Who is admitted, by key.
     pub allow: BTreeMap<PublicKey, String>,
+    /// Keys before those of who is admitted, whose time is over: they meet nobody any more, and whoever
+    /// was met with one stays.
+    pub retired: BTreeMap<PublicKey, String>,
     /// Keys that are revoked, and whose they were.
     pub revoked: BTreeMap<PublicKey, String>,
     /// Whose the other keys of the directory are; they admit nobody.
@@ -188,6 +191,20 @@ impl KeyDir {
         Ok(keys)
     }
 
+    /// The keys before those of somebody who listens, whose time is over; revoked ones left out. Nobody
+    /// is dialled by one, and a connection that was made by one lives on.
+    pub fn retired(&self, server: &Admitted) -> Result<Vec<PublicKey>, KeyDirError> {
+        if server.key.is_some() {
+            return Ok(Vec::new());
+        }
+        let certificate = self.certificate(server.who.as_str())?;
+        let revoked = self.revoked()?;
+        let retired = certificate.retired(SystemTime::now());
+        Ok(retired
+            .filter(|key| !revoked.iter().any(|gone| gone.key == *key))
+            .collect())
+    }
+
     /// Everything that a listener needs.
     pub fn ring(&self, guarded: &Guarded) -> Result<Ring, KeyDirError> {
         let now = SystemTime::now();
@@ -211,8 +228,9 @@ impl KeyDir {
             }
         }
         for gone in self.revoked()? {
-            let admitted = ring.allow.remove(&gone.key);
-            ring.revoked.insert(gone.key, admitted.unwrap_or(gone.who));
+            let was = ring.allow.remove(&gone.key);
+            let was = was.or(ring.retired.remove(&gone.key));
+            ring.revoked.insert(gone.key, was.unwrap_or(gone.who));
         }
         ring.known = self.strangers(&ring, now);
         Ok(ring)
@@ -244,6 +262,9 @@ impl KeyDir {
             Ok(certificate) => {
                 let keys = certificate.publics(now).into_iter();
                 ring.allow.extend(keys.map(|key| (key, is.who.to_string())));
+                let retired = certificate.retired(now);
+                let retired = retired.map(|key| (key, is.who.to_string()));
+                ring.retired.extend(retired);
                 let ends = [ring.good_until, certificate.next_end(now)];
                 ring.good_until = ends.into_iter().flatten().min();
             }
@@ -356,6 +377,31 @@ impl KeyDir {
         Ok(found)
     }
 
+    /// Refuses a directory that holds a secret which others can open.
+    pub fn check_secrets(&self) -> Result<(), KeyDirError> {
+        let entries =
+            fs::read_dir(&self.path).map_err(|error| KeyDirError::io(&self.path, error))?;
+        let secrets = entries.flatten().map(|entry| entry.path());
+        // What is beside its place while it is written has the name of nobody.
+        let mut secrets: Vec<PathBuf> = secrets
+            .filter(|file| {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                let stem = name
+                    .strip_suffix(SECRET)
+                    .and_then(|it| it.strip_suffix('.'));
+                stem.is_some_and(store::is_key_name)
+            })
+            .collect();
+        secrets.sort();
+        for path in secrets {
+            // One that is gone meanwhile is open to nobody.
+            if let Ok(meta) = fs::metadata(&path) {
+                closed(&path, &meta, 0o600)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The public file of a name.
     fn certificate(&self, name: &str) -> Result<Certificate, KeyDirError> {
         let path = self.public_file(name);
@@ -363,7 +409,6 @@ impl KeyDir {
         parse(&path, &text)
     }
 
-    /// The secret file of a name.
     /// Whether a secret key is here; one that others can open is refused.
     fn has_secret(&self, name: &str) -> Result<bool, KeyDirError> {
         let path = self.secret_file(name);
@@ -373,6 +418,7 @@ impl KeyDir {
         }
     }
 
+    /// The secret file of a name.
     fn secret(&self, name: &str) -> Result<Certificate, KeyDirError> {
         self.has_secret(name)?;
         let path = self.secret_file(name);

@@ -102,6 +102,7 @@ impl KeyDir {
     /// Replaces a name's pair; the one before stays good for a while, unless it is revoked. Says
     /// whether it does.
     pub fn rotate(&self, name: &str, overlap: Duration) -> Result<(PublicKey, bool), KeyDirError> {
+        check_name(name)?;
         let _lock = self.lock()?;
         let mut certificate = self.secret(name)?;
         let (now, before) = (SystemTime::now(), certificate.public);
@@ -131,11 +132,17 @@ impl KeyDir {
         self.append(REVOKED, "# KEY NAME SINCE\n", lines.collect())
     }
 
-    /// Every key of a name that may still be good for something: its own, and those of clients that
-    /// were admitted under it.
+    /// Every key of a name that somebody may still be connected with: its own, those before it, and
+    /// those of clients that were admitted under it.
     pub fn keys_of(&self, name: &str) -> Result<Vec<PublicKey>, KeyDirError> {
         let mut keys = match self.certificate(name) {
-            Ok(certificate) => certificate.publics(SystemTime::now()),
+            Ok(certificate) => {
+                let now = SystemTime::now();
+                let mut keys = certificate.publics(now);
+                // Connections that were made with them may live.
+                keys.extend(certificate.retired(now));
+                keys
+            }
             Err(KeyDirError::NoKey { .. }) => Vec::new(),
             Err(error) => return Err(error),
         };

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::model::endpoint::Endpoint;
+use crate::model::key::PublicKey;
 use crate::wire::dial::DialState;
 use crate::wire::keyed::{KeyedDialler, Keys};
 
@@ -52,7 +53,7 @@ pub(super) enum News {
 /// then was asked of somebody who is no longer a member.
 pub(super) struct Bouncing {
     jobs: mpsc::Sender<Job>,
-    keys: watch::Sender<Keys>,
+    keys: watch::Sender<(Keys, Vec<PublicKey>)>,
     task: JoinHandle<()>,
 }
 
@@ -62,10 +63,10 @@ impl Bouncing {
         self.jobs.try_send(job).is_ok()
     }
 
-    /// Hands it other keys to dial with.
-    pub(super) fn rekey(&self, keys: Keys) {
+    /// Hands it other keys to dial with, and those of the peer by which a connection lives on.
+    pub(super) fn rekey(&self, keys: Keys, retired: Vec<PublicKey>) {
         // Its task ends only when this is dropped.
-        self.keys.send_replace(keys);
+        self.keys.send_replace((keys, retired));
     }
 }
 
@@ -84,7 +85,7 @@ pub(super) fn start(
 ) -> Bouncing {
     let (jobs, queue) = mpsc::channel(JOBS_MAX);
     let dialler = KeyedDialler::new(endpoint.clone(), Some(own_name.to_owned()), keys.clone());
-    let (keys, rekeyed) = watch::channel(keys);
+    let (keys, rekeyed) = watch::channel((keys, Vec::new()));
     let bouncer = Bouncer {
         peer,
         dialler,
@@ -99,7 +100,7 @@ pub(super) fn start(
 struct Bouncer {
     peer: usize,
     dialler: KeyedDialler,
-    rekeyed: watch::Receiver<Keys>,
+    rekeyed: watch::Receiver<(Keys, Vec<PublicKey>)>,
     told: DialState,
     tell: mpsc::Sender<News>,
 }
@@ -121,8 +122,8 @@ impl Bouncer {
                 },
                 // Cancel safe: a change that is not seen stays.
                 Ok(()) = self.rekeyed.changed() => {
-                    let keys = self.rekeyed.borrow_and_update().clone();
-                    self.dialler.rekey(keys);
+                    let (keys, retired) = self.rekeyed.borrow_and_update().clone();
+                    self.dialler.rekey(keys, &retired);
                     again = Instant::now();
                 }
                 // Cancel safe: what was read stays with the connection.

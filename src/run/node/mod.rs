@@ -47,7 +47,7 @@ use talk::{Quota, RECEIVED};
 use tapping::Tapping;
 
 /// The port name of the health socket, which is no name that a link or another port can have.
-pub(super) const HEALTH: &str = "(health)";
+pub(crate) const HEALTH: &str = "(health)";
 /// How long a role that ends waits for what it has begun.
 const DRAIN_WAIT: Duration = Duration::from_millis(700);
 /// How long it then waits for what the kernel has not taken yet.

@@ -26,9 +26,12 @@ impl Node {
             return;
         }
         self.hub.recheck();
+        let keyring = self.keyring.as_ref();
         for peer in self.peers.values() {
-            peer.bouncing
-                .rekey(to_dial(self.keyring.as_ref(), &peer.name));
+            let server = of_peer(&peer.name);
+            let retired = keyring.map(|keyring| keyring.retired(&server));
+            let keys = to_dial(keyring, &peer.name);
+            peer.bouncing.rekey(keys, retired.unwrap_or_default());
         }
     }
 
@@ -50,9 +53,12 @@ pub(super) async fn rekeyed(keyring: &mut Option<Keyring>) {
 }
 
 pub(super) fn to_dial(keyring: Option<&Keyring>, peer: &InstanceName) -> Keys {
-    let server = Admitted {
+    keyring.map_or(Keys::Open, |keyring| keyring.to_dial(&of_peer(peer)))
+}
+
+fn of_peer(peer: &InstanceName) -> Admitted {
+    Admitted {
         who: peer.clone(),
         key: None,
-    };
-    keyring.map_or(Keys::Open, |keyring| keyring.to_dial(&server))
+    }
 }

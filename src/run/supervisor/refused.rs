@@ -1,12 +1,65 @@
 //! Who was refused by whom and why, as the roles tell it, in words for `why` and `status`.
+//!
+//! A role knows the names of its ports and whose keys are in the key directory; where its ports are
+//! dialled and whose keys the manifest holds is added here.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::report::Facts;
 use crate::model::name::InstanceName;
-use crate::plan::Wire;
+use crate::plan::{Plan, Wire};
 use crate::run::node::HEALTH;
 use crate::run::status::{NodeStatus, RefusedStatus};
+
+/// What the plan knows of ports and keys, and the roles do not.
+pub(super) struct Known {
+    /// Where each port of an instance is dialled.
+    ports: BTreeMap<InstanceName, Vec<(String, String)>>,
+    /// Whose the keys are that the manifest holds.
+    written: BTreeMap<String, String>,
+}
+
+impl Known {
+    pub(super) fn of(plan: &Plan) -> Self {
+        let ports = plan.instances.iter().map(|instance| {
+            let ports = instance.ports.iter();
+            let ports = ports.map(|port| (port.port.clone(), port.address.to_string()));
+            (instance.name.clone(), ports.collect())
+        });
+        let written = plan.written_keys();
+        Self {
+            ports: ports.collect(),
+            written: written
+                .map(|(who, key)| (key.to_string(), who.to_string()))
+                .collect(),
+        }
+    }
+
+    /// Adds to each refusal that a role tells where its port is dialled and whose a written key is.
+    pub(super) fn complete(&self, facts: &mut Facts) {
+        for (name, facts) in facts {
+            let ports = self.ports.get(name).map_or(&[][..], Vec::as_slice);
+            let refused = facts.get_mut("refused").and_then(Value::as_array_mut);
+            for refused in refused.into_iter().flatten() {
+                let port = refused["port"].as_str().unwrap_or_default();
+                let at = ports.iter().filter(|(name, _)| name == port);
+                let at: Vec<&str> = at.map(|(_, address)| address.as_str()).collect();
+                let key = refused["key"].as_str();
+                let who = key.and_then(|key| self.written.get(key)).cloned();
+                if refused["who"].is_null()
+                    && let Some(who) = who
+                {
+                    refused["who"] = who.into();
+                }
+                if !at.is_empty() {
+                    refused["at"] = json!(at);
+                }
+            }
+        }
+    }
+}
 
 /// Everybody who was refused, in the order of the instances, last refused first.
 pub(super) fn of(nodes: &[NodeStatus], facts: &Facts) -> Vec<RefusedStatus> {
@@ -62,17 +115,27 @@ pub(super) fn heard(wire: &Wire, listener: &InstanceName, facts: &Facts) -> Opti
     }
 }
 
-/// Why a listening role refused the other end of a wire, as far as it can be told.
+/// Why a listening role refused the other end of a wire, as far as it can be told: at the port of the
+/// wire, with its key, or with none where that may have been the other end.
 pub(super) fn why(wire: &Wire, listener: &InstanceName, facts: &Facts) -> Option<String> {
     let dialler = wire.dialler.as_str();
+    let endpoint = wire.endpoint.to_string();
+    let is_there = |refused: &RefusedStatus| {
+        refused.port != HEALTH && (refused.at.is_empty() || refused.at.contains(&endpoint))
+    };
     let mut hint = None;
-    for refused in by(facts, listener.as_str()) {
+    for refused in by(facts, listener.as_str()).filter(is_there) {
         if refused.who.as_deref() == Some(dialler) {
             return Some(format!("{listener} refused {dialler}: {}", words(&refused)));
         }
         if refused.who.is_none() && hint.is_none() {
-            let from = from(&refused);
-            hint = Some(format!("{listener} refused {from}: {}", words(&refused)));
+            let (from, words) = (from(&refused), words(&refused));
+            hint = Some(match refused.key {
+                Some(_) => format!(
+                    "{dialler} has not come; {listener} refused a stranger, {from}: {words}"
+                ),
+                None => format!("{listener} refused {from}: {words}"),
+            });
         }
     }
     hint

@@ -36,6 +36,7 @@ const FACTS_WAIT: Duration = Duration::from_millis(500);
 pub(super) struct Gathered {
     status: Status,
     wires: Vec<Wire>,
+    known: refused::Known,
     /// Health sockets of the roles that live.
     health: Vec<(InstanceName, Endpoint)>,
     layout: Layout,
@@ -89,6 +90,7 @@ impl Supervisor {
                 refused: Vec::new(),
             },
             wires: plan.wires.clone(),
+            known: refused::Known::of(plan),
             layout: self.layout.clone(),
         }
     }
@@ -183,10 +185,12 @@ pub(super) async fn complete(gathered: Gathered, look: Look) -> Status {
     let Gathered {
         mut status,
         wires,
+        known,
         health,
         layout,
     } = gathered;
-    let facts = ask_roles(health).await;
+    let mut facts = ask_roles(health).await;
+    known.complete(&mut facts);
     for node in &mut status.nodes {
         let known = facts.get(node.name.as_str());
         if let Some(Value::Object(facts)) = known.and_then(|known| known.get("facts")) {

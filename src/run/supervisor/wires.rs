@@ -237,6 +237,7 @@ fn dialled(wire: &Wire, state: &str, facts: &Facts) -> Found {
         "no-key" => down(format!("the key of {listener} is not here, or is revoked")),
         "key-refused" => down(
             refused::why(wire, listener, facts)
+                .filter(|why| why.starts_with(&format!("{listener} refused {dialler}:")))
                 .unwrap_or_else(|| format!("{listener} does not admit the key of {dialler}")),
         ),
         other => down(other.replace('-', " ")),

@@ -75,11 +75,11 @@ impl Hub {
     }
 
     /// Closes the connections whose key their guard does not admit any more. Call it when a guard
-    /// was replaced; whose key is still admitted notices nothing.
+    /// was replaced; whose key is still admitted, or only retired, notices nothing.
     pub fn recheck(&mut self) {
         let judged = self.connections.iter().filter_map(|(conn, entry)| {
             let key = entry.peer.key()?;
-            let refusal = entry.guard.as_ref()?.judge(&key).err()?;
+            let refusal = entry.guard.as_ref()?.expels(&key)?;
             Some((*conn, CloseReason::Key { key, refusal }))
         });
         for (conn, reason) in judged.collect::<Vec<_>>() {

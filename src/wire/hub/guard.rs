@@ -31,6 +31,8 @@ pub struct Admission {
     pub own: Vec<KeyPair>,
     /// Who is admitted, by key.
     pub allowed: BTreeMap<PublicKey, String>,
+    /// Keys whose time is over: whoever comes with one is refused, whoever is there stays.
+    pub retired: BTreeSet<PublicKey>,
     /// Keys that were taken back: refused with a reason of their own, whatever `allowed` says.
     pub revoked: BTreeSet<PublicKey>,
     /// Whose other keys are, so that a refusal can say it; it admits nobody.
@@ -42,6 +44,8 @@ pub struct Admission {
 pub enum KeyRefusal {
     /// It is not on the allow-list.
     Unlisted,
+    /// It was replaced, and its time is over.
+    Retired,
     /// It was revoked.
     Revoked,
 }
@@ -50,6 +54,7 @@ impl fmt::Display for KeyRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unlisted => "its key is not on the allow-list",
+            Self::Retired => "its key was replaced, and its time is over",
             Self::Revoked => "its key was revoked",
         })
     }
@@ -92,8 +97,17 @@ impl Guard {
         if admission.revoked.contains(key) {
             return Err(KeyRefusal::Revoked);
         }
-        let who = admission.allowed.get(key);
-        who.cloned().ok_or(KeyRefusal::Unlisted)
+        let who = admission.allowed.get(key).cloned();
+        who.ok_or(match admission.retired.contains(key) {
+            true => KeyRefusal::Retired,
+            false => KeyRefusal::Unlisted,
+        })
+    }
+
+    /// Why whoever was admitted with this key may not stay, if so.
+    pub(super) fn expels(&self, key: &PublicKey) -> Option<KeyRefusal> {
+        let refusal = self.judge(key).err();
+        refusal.filter(|refusal| *refusal != KeyRefusal::Retired)
     }
 }
 
@@ -114,8 +128,23 @@ mod tests {
         assert_eq!(guard.judge(&ann.public), Ok("ann".into()));
         assert_eq!(guard.judge(&bob.public), Err(KeyRefusal::Revoked));
         assert_eq!(guard.judge(&eve.public), Err(KeyRefusal::Unlisted));
+        assert_eq!(guard.expels(&bob.public), Some(KeyRefusal::Revoked));
         guard.replace(Admission::default());
         assert_eq!(guard.judge(&ann.public), Err(KeyRefusal::Unlisted));
+        assert_eq!(guard.expels(&ann.public), Some(KeyRefusal::Unlisted));
+    }
+
+    #[test]
+    fn who_has_a_key_whose_time_is_over_stays_and_does_not_come() {
+        let (ann, bob) = (curve::generate(), curve::generate());
+        let guard = Guard::new(Admission {
+            retired: BTreeSet::from([ann.public, bob.public]),
+            revoked: BTreeSet::from([bob.public]),
+            ..Admission::default()
+        });
+        assert_eq!(guard.judge(&ann.public), Err(KeyRefusal::Retired));
+        assert_eq!(guard.expels(&ann.public), None);
+        assert_eq!(guard.expels(&bob.public), Some(KeyRefusal::Revoked));
     }
 
     #[test]

@@ -130,7 +130,32 @@ impl<M: Machine> Driver<M> {
             && keyring.reload()
         {
             self.hub.recheck();
+            self.leave();
             self.dial();
+        }
+    }
+
+    /// Leaves whom we dialled by a key that is revoked now, or that nobody knows any more; that the time
+    /// of a key is over ends nothing. Who has another key is dialled by that.
+    fn leave(&mut self) {
+        let mut left = Vec::new();
+        for dialled in &mut self.dialled {
+            let (keyring, secured) = (self.keyring.as_ref(), dialled.told.secured.as_ref());
+            let (Some(id), Some((keyring, secured))) = (dialled.id, keyring.zip(secured)) else {
+                continue;
+            };
+            let conn = self.hub.connection_of(id);
+            let met = conn.and_then(|conn| self.hub.connection(conn)?.key);
+            if keyring.expels(&secured.server, met) {
+                self.hub.hang_up(id);
+                dialled.id = None;
+                left.extend(conn.map(|conn| (dialled.told.name.clone(), conn)));
+            }
+        }
+        for (port, conn) in left {
+            // The hub says nothing of an end that it was asked for.
+            let (port, conn) = (port.into(), Conn(conn.0));
+            self.step(Event::Closed { port, conn });
         }
     }
 
