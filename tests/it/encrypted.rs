@@ -53,7 +53,13 @@ fn a_mesh_over_ipc_and_over_tcp_needs_nothing_written_but_always() {
         assert_eq!(sent["delivered"], 1, "{sent}");
         let acked = sent["messages"][0]["peers"].as_array().unwrap().clone();
         assert!(acked.iter().all(|peer| peer["acked"] == true), "{sent}");
-        assert!(wires(&world).iter().all(|wire| wire.contains("connected")));
+        wait_for("every wire is there", || {
+            let wires = wires(&world);
+            wires
+                .iter()
+                .all(|it| it.contains("connected"))
+                .then_some(())
+        });
         world.ok(&["probe", "alpha"]);
         world.ok(&["bench", "-n", "alpha", "-d", "100ms"]);
         // Without the operator's key nobody is asked in clear text.
