@@ -28,14 +28,10 @@ const LISTENERS: [(&str, &str); 7] = [
         "XSUB",
         "pattern: pubsub, from: peer, to: xsub, listen: to, types: {to: XSUB}",
     ),
-    // Where a gate fans out it is as at a bus.
-    (
-        "PUB",
-        "pattern: pubsub, from: pub, to: peer, overflow: block",
-    ),
+    ("PUB", "pattern: pubsub, from: pub, to: peer"),
     (
         "XPUB",
-        "pattern: pubsub, from: xpub, to: peer, overflow: block, types: {from: XPUB}",
+        "pattern: pubsub, from: xpub, to: peer, types: {from: XPUB}",
     ),
 ];
 
